@@ -1,0 +1,1 @@
+"""The configuration: YAML to a frozen model, with every fault located."""

@@ -1,0 +1,1 @@
+"""The demonstration: a sample agent and everything needed to reach it."""

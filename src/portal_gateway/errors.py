@@ -1,0 +1,160 @@
+"""The errors that a client or an operator can see: one table from cause to answer.
+
+::
+
+    GatewayError                     carries a Cause of the table, a public detail, extra header fields
+    ├── ClientFault                  4xx: the caller can do something about it; never counts against a lease
+    ├── GatewayFault                 500: a defect of ours
+    └── UpstreamFault                502, 503, 504: the relay or the lease
+        ├── RelayFault               … no way to the relay, or it broke its protocol
+        └── LeaseFault               … the lease is away, or broke its protocol
+
+A ``detail`` is written for the caller: it never holds a secret, a traceback or a stranger's raw text.
+``problem.py`` is the only writer of error bodies; it reads this table and nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+__all__ = [
+    "CAUSES",
+    "Cause",
+    "ClientFault",
+    "GatewayError",
+    "GatewayFault",
+    "LeaseFault",
+    "RelayFault",
+    "UpstreamFault",
+    "fault",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One row of the table.
+
+    ``code`` is the stable name that clients match on; ``status`` the HTTP status code; ``title`` the
+    summary that is the same for every occurrence (RFC 9457 section 3.1.3); ``retry_after`` seconds after
+    which the same request may succeed (RFC 9110 section 10.2.3), ``None`` when waiting does not help;
+    ``proxy_error`` the RFC 9209 section 2.3 error type, ``None`` when no upstream was involved;
+    ``closes`` whether the client's connection cannot be used any further.
+    """
+
+    code: str
+    status: int
+    title: str
+    retry_after: int | None = None
+    proxy_error: str | None = None
+    closes: bool = False
+
+
+_ROWS = (
+    # What the caller sent.
+    Cause("bad_request", 400, "The request cannot be read in one way only", closes=True),
+    Cause("invalid_path", 400, "The path does not name one lease in one way only"),
+    Cause("ambiguous_credentials", 400, "Two different credentials were sent"),
+    Cause("missing_api_key", 401, "An API key is needed"),
+    Cause("invalid_api_key", 401, "The API key is not valid"),
+    Cause("expired_api_key", 401, "The API key has expired"),
+    Cause("not_found", 404, "There is nothing here"),
+    Cause("lease_not_found", 404, "No such lease"),
+    Cause("method_not_allowed", 405, "The method is not allowed here"),
+    Cause("request_timeout", 408, "The request did not arrive in time", closes=True),
+    Cause("content_too_large", 413, "The request body is too large", closes=True),
+    Cause("uri_too_long", 414, "The request target is too long", closes=True),
+    Cause("header_fields_too_large", 431, "The request header is too large", closes=True),
+    # What the gateway did.
+    Cause("internal_error", 500, "The gateway failed", proxy_error="proxy_internal_error"),
+    Cause("method_not_implemented", 501, "The method is not supported", closes=True),
+    # What the relay or the lease did.
+    Cause(
+        "upstream_closed",
+        502,
+        "The lease closed the connection",
+        proxy_error="connection_terminated",
+    ),
+    Cause(
+        "upstream_protocol_error",
+        502,
+        "The lease broke the protocol",
+        proxy_error="http_protocol_error",
+    ),
+    Cause(
+        "relay_protocol_error",
+        502,
+        "The relay broke the protocol",
+        proxy_error="proxy_internal_response",
+    ),
+    Cause(
+        "identity_mismatch",
+        502,
+        "The lease is not who it should be",
+        proxy_error="tls_certificate_error",
+    ),
+    Cause("relay_unavailable", 503, "The relay cannot be reached", 5, "destination_unavailable"),
+    Cause("lease_offline", 503, "The lease is offline", 5, "destination_unavailable"),
+    Cause("lease_busy", 503, "The lease takes no more connections", 1, "connection_limit_reached"),
+    Cause(
+        "upstream_timeout",
+        504,
+        "The lease did not answer in time",
+        proxy_error="connection_timeout",
+    ),
+)
+
+CAUSES = {cause.code: cause for cause in _ROWS}
+"""Every cause by its code."""
+
+
+class GatewayError(Exception):
+    """A request ends with an answer of the gateway's own.
+
+    ``fields`` are further header fields of the answer, such as ``WWW-Authenticate``.
+    """
+
+    def __init__(
+        self, cause: Cause, detail: str, fields: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        super().__init__(f"{cause.code}: {detail}")
+        self.cause = cause
+        self.detail = detail
+        self.fields = tuple(fields)
+
+
+class ClientFault(GatewayError):
+    """The caller can do something about it."""
+
+
+class GatewayFault(GatewayError):
+    """A defect of the gateway's own."""
+
+
+class UpstreamFault(GatewayError):
+    """What is behind the gateway failed."""
+
+
+class RelayFault(UpstreamFault):
+    """There is no way to the relay, or it broke its protocol."""
+
+
+class LeaseFault(UpstreamFault):
+    """The lease is away, or broke its protocol."""
+
+
+def fault(code: str, detail: str, fields: Sequence[tuple[bytes, bytes]] = ()) -> GatewayError:
+    """The error for a ``code`` of the table, in the class that says whose fault it is.
+
+    Raises ``KeyError`` for a code that the table does not have.
+    """
+    cause = CAUSES[code]
+    kind: type[GatewayError]
+    if cause.status < HTTPStatus.INTERNAL_SERVER_ERROR or code == "method_not_implemented":
+        kind = ClientFault
+    elif cause.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        kind = GatewayFault
+    elif code.startswith("relay_"):
+        kind = RelayFault
+    else:
+        kind = LeaseFault
+    return kind(cause, detail, fields)

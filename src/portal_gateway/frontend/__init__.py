@@ -1,0 +1,1 @@
+"""Twisted I/O toward clients: the HTTP server, its resources and guards."""

@@ -1,0 +1,1 @@
+"""Twisted I/O toward Portal and other upstreams."""

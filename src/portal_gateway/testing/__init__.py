@@ -1,0 +1,1 @@
+"""Public in-memory fakes and the embedded relay, tested like product code."""
