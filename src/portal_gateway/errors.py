@@ -2,15 +2,15 @@
 
 ::
 
-    GatewayError                     carries a Cause of the table, a public detail, extra header fields
-    ├── ClientFault                  4xx: the caller can do something about it; never counts against a lease
-    ├── GatewayFault                 500: a defect of ours
-    └── UpstreamFault                502, 503, 504: the relay or the lease
-        ├── RelayFault               … no way to the relay, or it broke its protocol
-        └── LeaseFault               … the lease is away, or broke its protocol
+    GatewayError               carries a Cause of the table, a public detail, extra header fields
+    ├── ClientFault            4xx, 501: the caller can mend it; never counts against a lease
+    ├── GatewayFault           500: a defect of ours
+    └── UpstreamFault          502, 503, 504: the relay or the lease
+        ├── RelayFault         … no way to the relay, or it broke its protocol
+        └── LeaseFault         … the lease is away, or broke its protocol
 
-A ``detail`` is written for the caller: it never holds a secret, a traceback or a stranger's raw text.
-``problem.py`` is the only writer of error bodies; it reads this table and nothing else.
+A ``detail`` is written for the caller: it never holds a secret, a traceback or a stranger's raw
+text. ``frontend/problem.py`` is the only writer of error bodies; it reads this table.
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ __all__ = [
 class Cause:
     """One row of the table.
 
-    ``code`` is the stable name that clients match on; ``status`` the HTTP status code; ``title`` the
-    summary that is the same for every occurrence (RFC 9457 section 3.1.3); ``retry_after`` seconds after
-    which the same request may succeed (RFC 9110 section 10.2.3), ``None`` when waiting does not help;
-    ``proxy_error`` the RFC 9209 section 2.3 error type, ``None`` when no upstream was involved;
-    ``closes`` whether the client's connection cannot be used any further.
+    ``code`` is the stable name that clients match on; ``status`` the HTTP status code; ``title``
+    the summary that is the same for every occurrence (RFC 9457 section 3.1.3); ``retry_after`` the
+    seconds after which the same request may succeed (RFC 9110 section 10.2.3), ``None`` when
+    waiting does not help; ``proxy_error`` the RFC 9209 section 2.3 error type, ``None`` when no
+    upstream was involved; ``closes`` whether the client's connection can be used no further.
     """
 
     code: str
@@ -65,42 +65,19 @@ _ROWS = (
     Cause("uri_too_long", 414, "The request target is too long", closes=True),
     Cause("header_fields_too_large", 431, "The request header is too large", closes=True),
     # What the gateway did.
-    Cause("internal_error", 500, "The gateway failed", proxy_error="proxy_internal_error"),
+    Cause("internal_error", 500, "The gateway failed", None, "proxy_internal_error"),
     Cause("method_not_implemented", 501, "The method is not supported", closes=True),
     # What the relay or the lease did.
+    Cause("upstream_closed", 502, "The lease closed the connection", None, "connection_terminated"),
+    Cause("upstream_protocol_error", 502, "The lease broke HTTP", None, "http_protocol_error"),
     Cause(
-        "upstream_closed",
-        502,
-        "The lease closed the connection",
-        proxy_error="connection_terminated",
+        "relay_protocol_error", 502, "The relay broke its protocol", None, "connection_terminated"
     ),
-    Cause(
-        "upstream_protocol_error",
-        502,
-        "The lease broke the protocol",
-        proxy_error="http_protocol_error",
-    ),
-    Cause(
-        "relay_protocol_error",
-        502,
-        "The relay broke the protocol",
-        proxy_error="proxy_internal_response",
-    ),
-    Cause(
-        "identity_mismatch",
-        502,
-        "The lease is not who it should be",
-        proxy_error="tls_certificate_error",
-    ),
+    Cause("identity_mismatch", 502, "The lease is another's", None, "tls_certificate_error"),
     Cause("relay_unavailable", 503, "The relay cannot be reached", 5, "destination_unavailable"),
     Cause("lease_offline", 503, "The lease is offline", 5, "destination_unavailable"),
     Cause("lease_busy", 503, "The lease takes no more connections", 1, "connection_limit_reached"),
-    Cause(
-        "upstream_timeout",
-        504,
-        "The lease did not answer in time",
-        proxy_error="connection_timeout",
-    ),
+    Cause("upstream_timeout", 504, "The lease did not answer in time", None, "connection_timeout"),
 )
 
 CAUSES = {cause.code: cause for cause in _ROWS}

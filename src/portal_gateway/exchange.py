@@ -1,7 +1,6 @@
 """The exchange: everything known about one request, from its first byte to its log line.
 
-Guards and the proxy read and write it; logs (and later metrics, traces and audit) are drawn from it once,
-when the exchange is over.
+Guards and the proxy read and write it; the access log is drawn from it once, when it is over.
 """
 
 from dataclasses import dataclass, field
