@@ -1,4 +1,4 @@
-"""Portal Gateway: a Twisted daemon that decides who may call which Portal lease, and carries the call."""
+"""Portal Gateway decides who may call which Portal lease, and carries the call."""
 
 __all__ = ["__version__"]
 

@@ -1,0 +1,50 @@
+"""The one writer of error bodies: problem+json (RFC 9457).
+
+Beside the members of the standard a body has ``error``, the stable code of the table in
+``portal_gateway.errors``, and ``request_id``. ``type`` is a tag URI (RFC 4151): a name, not a page.
+"""
+
+import json
+from http import HTTPStatus
+
+from portal_gateway.errors import GatewayError
+
+__all__ = ["REASONS", "problem_response"]
+
+REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+"""Reason phrases by status code (RFC 9110 section 15)."""
+
+_NO_STORE = (b"Cache-Control", b"no-store")
+_PROBLEM_JSON = (b"Content-Type", b"application/problem+json")
+
+
+def problem_response(
+    error: GatewayError, request_id: str
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, header fields and body of the answer that tells a client about ``error``."""
+    cause = error.cause
+    body = json.dumps(
+        {
+            "type": f"tag:portal-gateway,2026:{cause.code}",
+            "title": cause.title,
+            "status": cause.status,
+            "detail": error.detail,
+            "error": cause.code,
+            "request_id": request_id,
+        },
+        ensure_ascii=False,
+    ).encode("utf-8", "replace")
+    fields = [
+        _PROBLEM_JSON,
+        _NO_STORE,
+        (b"Content-Length", b"%d" % len(body)),
+        (b"X-Request-ID", request_id.encode("ascii", "replace")),
+    ]
+    if cause.retry_after is not None:
+        fields.append((b"Retry-After", b"%d" % cause.retry_after))
+    if cause.proxy_error is not None:
+        # RFC 9209 section 2: our name, the type of error, and the code as a quoted string.
+        status = f'portal-gateway; error={cause.proxy_error}; details="{cause.code}"'
+        fields.append((b"Proxy-Status", status.encode("ascii")))
+    fields.extend(error.fields)
+    return cause.status, fields, body
