@@ -1,0 +1,86 @@
+"""Writing HTTP/1.1 messages, shared by the server and the client end (RFC 9112).
+
+Messages are always built from their parsed form, never copied from what arrived. A head that a CR,
+LF or NUL in any part would split or cut is refused with `UnsafeField`, whoever put it there.
+"""
+
+from collections.abc import Sequence
+from email.utils import formatdate
+
+from portal_gateway.wire.http_fields import HTTPSyntaxError
+
+__all__ = [
+    "CHUNK_END",
+    "CONTINUE",
+    "LAST_CHUNK",
+    "UnsafeField",
+    "chunk",
+    "chunk_head",
+    "http_date",
+    "last_chunk",
+    "serialise_request",
+    "serialise_response",
+]
+
+CHUNK_END = b"\r\n"
+"""What follows the data of one chunk."""
+
+LAST_CHUNK = b"0\r\n\r\n"
+"""The end of a chunked body without trailers."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""The interim response that asks for the body (RFC 9110 section 15.2.1)."""
+
+
+class UnsafeField(HTTPSyntaxError):
+    """A part of a head holds a CR, LF or NUL, which would make it another message."""
+
+
+def _head(first_line: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    head = b"".join([first_line, *[b"%b: %b\r\n" % field for field in headers], b"\r\n"])
+    # Every line here was written with exactly one CR and one LF: any more came from a part of it.
+    lines = len(headers) + 2
+    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+        raise UnsafeField("a part of the message head holds CR, LF or NUL")
+    return head
+
+
+def serialise_request(
+    method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    """The head of an HTTP/1.1 request, blank line included. Raises `UnsafeField`.
+
+    A space in the method or target would make another request line as well; it is refused likewise.
+    """
+    if b" " in target or b" " in method or not target or not method:
+        raise UnsafeField("the request line holds a space too many, or nothing where it must not")
+    return _head(b"%b %b HTTP/1.1\r\n" % (method, target), headers)
+
+
+def serialise_response(status: int, reason: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The head of an HTTP/1.1 response, blank line included. Raises `UnsafeField`.
+
+    The version is 1.1 for HTTP/1.0 clients too: it says what the server is able to do, not what the
+    client asked in (RFC 9110 section 6.2).
+    """
+    return _head(b"HTTP/1.1 %d %b\r\n" % (status, reason), headers)
+
+
+def chunk_head(length: int) -> bytes:
+    """The line before a chunk's data of ``length`` bytes; not for 0, which would end the body."""
+    return b"%x\r\n" % length
+
+
+def chunk(data: bytes) -> bytes:
+    """``data`` as one chunk; nothing for no data, since an empty chunk would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def last_chunk(trailers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """The end of a chunked body (RFC 9112 section 7.1.2). Raises `UnsafeField`."""
+    return _head(b"0\r\n", trailers) if trailers else LAST_CHUNK
+
+
+def http_date(now: float) -> bytes:
+    """``now`` (seconds of the epoch) as ``Date`` writes it (RFC 9110 section 5.6.7)."""
+    return formatdate(now, usegmt=True).encode("ascii")
