@@ -1,0 +1,215 @@
+"""The configuration as a value: frozen, checked, holding no secret that could be printed.
+
+Sections are named as in the file. A field that is not in the file has the default that stands here, and only
+here. Durations are seconds, times are aware and in UTC, paths are absolute.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from portal_gateway.config.faults import Fault
+
+__all__ = [
+    "DEFAULT_SCOPES",
+    "MAX_API_KEY_LENGTH",
+    "SCOPES",
+    "ApiKey",
+    "AuthSection",
+    "Config",
+    "GatewaySection",
+    "LeaseSection",
+    "LogFormat",
+    "LogLevel",
+    "LoggingSection",
+    "Origin",
+    "PoolSection",
+    "PortalSection",
+    "RelaySection",
+    "RelayTLS",
+    "key_digest",
+]
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["json", "text"]
+
+SCOPES = frozenset({"read", "write", "admin"})
+"""Every scope that a key can have."""
+
+DEFAULT_SCOPES = frozenset({"read", "write"})
+"""The scopes of a key that names none: everything but the administration."""
+
+MAX_API_KEY_LENGTH = 512
+"""The longest API key, in bytes: far above any real one, far below what costs time to hash."""
+
+_DERIVED_ID_DIGITS = 12
+"""Hexadecimal digits of a derived key id: 48 bits tell keys apart and do not help to guess one."""
+
+
+def key_digest(key: bytes) -> bytes:
+    """The SHA-256 of an API key, by which it is stored and looked up."""
+    return hashlib.sha256(key).digest()
+
+
+class Origin(NamedTuple):
+    """The three parts of a plain origin (RFC 6454 section 4); ``host`` without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySection:
+    """``gateway``: what the gateway is to its clients.
+
+    ``listen`` is the address as it was written, ``listen_endpoint`` the same as a Twisted endpoint string.
+    """
+
+    listen: str = "127.0.0.1:8080"
+    listen_endpoint: str = "tcp:8080:interface=127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTLS:
+    """``portal.relays[].tls``: ``ca_file`` is a PEM file of the only authorities that are trusted."""
+
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySection:
+    """``portal.relays[]``: one relay, by its ``ws://`` or ``wss://`` URL."""
+
+    url: str
+    tls: RelayTLS = field(default_factory=RelayTLS)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSection:
+    """``portal.pool``: bounds of the connections to each lease; ``idle_timeout`` in seconds."""
+
+    max_idle: int = 100
+    max_active: int = 1000
+    idle_timeout: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class PortalSection:
+    """``portal``: the relays and how they are used.
+
+    ``credential_file`` keeps the gateway's own Ed25519 key; without it every start makes a fresh one.
+    """
+
+    relays: tuple[RelaySection, ...] = ()
+    credential_file: Path | None = None
+    pool: PoolSection = field(default_factory=PoolSection)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """``auth.keys[]``: one API key, of which only the SHA-256 is kept.
+
+    ``id`` is what logs show. ``expires_at`` is aware and in UTC; from that moment on the key is refused.
+    """
+
+    id: str
+    digest: bytes = field(repr=False)
+    description: str = ""
+    scopes: frozenset[str] = DEFAULT_SCOPES
+    expires_at: datetime | None = None
+
+    @classmethod
+    def of(
+        cls,
+        key: str,
+        *,
+        id: str | None = None,  # noqa: A002 - named as in the configuration file
+        description: str = "",
+        scopes: Iterable[str] = DEFAULT_SCOPES,
+        expires_at: datetime | None = None,
+    ) -> "ApiKey":
+        """The entry for the secret ``key``; without ``id`` that is derived from the digest."""
+        return cls.of_digest(
+            key_digest(key.encode("ascii")),
+            id=id,
+            description=description,
+            scopes=scopes,
+            expires_at=expires_at,
+        )
+
+    @classmethod
+    def of_digest(
+        cls,
+        digest: bytes,
+        *,
+        id: str | None = None,  # noqa: A002 - named as in the configuration file
+        description: str = "",
+        scopes: Iterable[str] = DEFAULT_SCOPES,
+        expires_at: datetime | None = None,
+    ) -> "ApiKey":
+        """The entry for a key of which only the SHA-256 is at hand."""
+        if id is None:
+            id = f"key_{digest.hex()[:_DERIVED_ID_DIGITS]}"  # noqa: A001 - as above
+        return cls(id, digest, description, frozenset(scopes), expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSection:
+    """``auth``: who may call. Without keys every request is refused."""
+
+    keys: tuple[ApiKey, ...] = ()
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSection:
+    """``leases.<name>``: what differs from looking the name up at the relays.
+
+    ``url`` is a plain origin that takes the relay's place; ``identity`` the only lease id that is accepted
+    under this name. At most one of the two is set.
+    """
+
+    url: str | None = None
+    identity: str | None = None
+
+    @property
+    def origin(self) -> Origin | None:
+        """The parts of ``url``, with the port that its scheme implies."""
+        if self.url is None:
+            return None
+        parts = urlsplit(self.url)
+        return Origin(
+            parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingSection:
+    """``logging``: the least severe level that is written, and the form of a line."""
+
+    level: LogLevel = "info"
+    format: LogFormat = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration. ``source`` is the path it was read from.
+
+    ``warnings`` are what is allowed but hardly meant, located like faults; they do not stop a start.
+    """
+
+    gateway: GatewaySection = field(default_factory=GatewaySection)
+    portal: PortalSection = field(default_factory=PortalSection)
+    auth: AuthSection = field(default_factory=AuthSection)
+    leases: Mapping[str, LeaseSection] = field(default_factory=lambda: MappingProxyType({}))
+    logging: LoggingSection = field(default_factory=LoggingSection)
+    source: str = ""
+    warnings: tuple[Fault, ...] = ()
