@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Builds Portal's relay and our peers on its SDK into bin/<version>/, for both pinned versions.
+# Nothing is written outside bin/ and Go's own caches; a second run takes seconds.
+set -euo pipefail
+cd "$(dirname "$0")"
+for version in 1.2.0 1.4.14; do
+    modfile=go.mod
+    [ "$version" = 1.4.14 ] || modfile="portal-$version.mod"
+    mkdir -p "bin/$version"
+    GOFLAGS=-buildvcs=false go build -mod=readonly -modfile="$modfile" -o "bin/$version/" \
+        ./tunnel ./client ./pooledproxy tool
+done
