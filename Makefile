@@ -1,0 +1,72 @@
+# What a developer types. Everything lives in .venv of this directory; nothing else is installed, except
+# that `make test` and `make bench` may apt-install servers they need when run by root.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+BIN := .venv/bin
+
+.PHONY: help demo test lint docs bench proto clean
+
+help:
+	@echo "make demo   relay, sample agent and gateway on this machine, with curl lines to try"
+	@echo "make test   all tests (PYTEST_ARGS='-k name' chooses)"
+	@echo "make lint   style, types, and that the documents render"
+	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
+	@echo "make proto  generate the protobuf code again"
+	@echo "make clean  remove what was built (.venv stays)"
+
+demo: .venv/.demo-installed
+	$(BIN)/portal-gateway demo
+
+# The repository's root is on PYTHONPATH because twistd does not find the plugin of an editable install.
+test: .venv/.dev-installed
+	tests/install-servers.sh
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.dev-installed docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@if command -v go >/dev/null; then cd tests/interop && go vet ./... && go vet -modfile=portal-1.2.0.mod ./...; \
+	else echo "left out: go vet of tests/interop (there is no Go here)"; fi
+
+# --strict ends at the first warning, so a page that renders oddly fails too.
+docs: .venv/.dev-installed
+	@for page in *.rst docs/*.rst; do \
+		$(BIN)/python -m docutils --strict --syntax-highlight=none "$$page" /dev/null || exit 1; \
+	done
+	@echo "documents: all render"
+
+bench: .venv/.dev-installed
+	benchmarks/install-servers.sh
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+# The versions and why they are pinned stand in portal.proto.
+proto:
+	test -d build/protoc || $(PYTHON) -m venv build/protoc
+	build/protoc/bin/pip install --quiet grpcio-tools==1.76.0 mypy-protobuf==3.7.0
+	PATH=build/protoc/bin:$$PATH build/protoc/bin/python -m grpc_tools.protoc -I src --python_out=src \
+		--mypy_out=quiet:src src/portal_gateway/wire/portal.proto
+
+clean:
+	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .hypothesis _trial_temp* tests/interop/bin \
+		benchmarks/results
+	find src tests twisted benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed (PYTHON=python3.12 make … chooses one)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qy python3-venv; } || \
+		{ echo "Python's venv module is needed (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.demo-installed: .venv/bin/python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/.dev-installed: .venv/bin/python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ .venv/.demo-installed
