@@ -22,7 +22,9 @@ class Exchange:
     """One request and its answer.
 
     Times are seconds of the reactor's monotonic clock; byte counts are of bodies, as carried on the
-    client's side.
+    client's side. ``lease_prefix`` is the part of the raw path by which the client addresses the
+    lease, without its last slash; ``upstream_target`` what the lease gets as its request target,
+    ``None`` where that slash is missing.
     """
 
     request_id: str
@@ -32,6 +34,8 @@ class Exchange:
     path: str = ""
     user_agent: str = ""
     lease: str | None = None
+    lease_prefix: bytes = b""
+    upstream_target: bytes | None = None
     caller: Caller | None = None
     status: int = 0
     error: str | None = None
