@@ -34,7 +34,9 @@
         ├── WindowOverflow             credit that sums to more than 2**32 - 1
         ├── FrameAfterFin              data on a half that its sender closed
         ├── FloodDetected              more control frames than any use explains
-        └── StreamsExhausted           no stream id is left to open
+        ├── StreamsExhausted           no stream id is left to open
+        ├── TooManyStreams             no room in our table for one more stream
+        └── SessionGoneAway            the peer takes no more streams, or gave the session up
 
 Each message says what was seen and what was allowed, in numbers, and never quotes the peer's text.
 """
@@ -63,8 +65,10 @@ __all__ = [
     "RecordTooLarge",
     "RecordTooShort",
     "RecordTruncated",
+    "SessionGoneAway",
     "StaleTimestamp",
     "StreamsExhausted",
+    "TooManyStreams",
     "UnexpectedPacket",
     "UnknownFrameType",
     "UnsupportedVersion",
@@ -169,7 +173,12 @@ class RecordTruncated(RecordError):
 
 
 class YamuxError(WireError):
-    """The multiplexed session is broken as a whole."""
+    """The multiplexed session is broken as a whole, or cannot open one more stream.
+
+    ``code`` is what our go-away frame says: 1, the peer broke the protocol.
+    """
+
+    code = 1
 
 
 class UnsupportedYamuxVersion(YamuxError):
@@ -206,3 +215,11 @@ class FloodDetected(YamuxError):
 
 class StreamsExhausted(YamuxError):
     """Every stream id of this session has been used; a new session is needed."""
+
+
+class TooManyStreams(YamuxError):
+    """Our own bound on streams of one session is reached; the session itself is fine."""
+
+
+class SessionGoneAway(YamuxError):
+    """The peer sent a go-away, or the session failed: no stream can be opened."""
