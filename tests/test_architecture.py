@@ -1,0 +1,90 @@
+"""Arrows point one way, and what is pure imports nothing that does I/O."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "src" / "portal_gateway"
+
+ALLOWED = {
+    "wire": set(),
+    "errors": set(),
+    "exchange": set(),
+    "config": {"wire"},
+    "policy": {"wire", "config", "errors", "exchange"},
+    "observe": {"config", "errors", "exchange"},
+    "relay": {"wire", "config", "errors"},
+    "frontend": {"wire", "policy", "relay", "observe", "config", "errors", "exchange"},
+    "testing": {"wire", "relay", "config", "errors"},
+    "service": {"wire", "policy", "relay", "frontend", "observe", "config", "errors", "exchange"},
+    "demo": {"testing", "service", "relay", "config", "wire", "observe", "errors"},
+    "cli": {"service", "demo", "relay", "config", ""},
+    "": set(),
+}
+"""For each package or module, what of this project it may import besides itself."""
+
+PURE = ("wire", "policy")
+
+IMPURE = {"twisted", "socket", "ssl", "asyncio", "autobahn", "select", "threading", "time"}
+
+
+def modules():
+    return list(_modules())
+
+
+def _modules():
+    for path in sorted(ROOT.rglob("*.py")):
+        relative = path.relative_to(ROOT)
+        name = relative.parts[0].removesuffix(".py")
+        yield "" if name == "__init__" else name, path
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            yield node.module
+            if node.module == "portal_gateway":
+                for alias in node.names:
+                    if alias.name != "__version__":
+                        yield f"portal_gateway.{alias.name}"
+
+
+def test_every_package_and_module_has_its_place():
+    assert {name for name, _ in modules()} == set(ALLOWED)
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: getattr(value, "name", ""))
+def test_arrows_point_one_way(name, path):
+    for imported in imports(path):
+        first, _, rest = imported.partition(".")
+        if first != "portal_gateway":
+            continue
+        target = rest.partition(".")[0]
+        assert target in ALLOWED[name] | {name, ""}, f"{path.name} imports {imported}"
+
+
+@pytest.mark.parametrize(
+    "path", [path for name, path in modules() if name in PURE], ids=lambda path: path.name
+)
+def test_the_pure_packages_do_no_io_and_know_no_time(path):
+    for imported in imports(path):
+        assert imported.partition(".")[0] not in IMPURE, f"{path.name} imports {imported}"
+
+
+def test_only_the_service_imports_the_reactor():
+    importers = {
+        path.name
+        for _, path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and (
+            (node.module == "twisted.internet" and any(a.name == "reactor" for a in node.names))
+            or node.module == "twisted.internet.reactor"
+        )
+    }
+    assert importers == {"service.py"}
