@@ -15,6 +15,7 @@ import base64
 import hmac
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from cryptography.exceptions import InvalidSignature
@@ -24,8 +25,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from portal_gateway.wire.errors import BadSignature, InvalidIdentity
+from portal_gateway.wire.limits import MAX_DIRECTORY_LEASES
 
 __all__ = [
+    "LEASE_ID_CHARACTERS",
     "PRIVATE_KEY_BYTES",
     "PUBLIC_KEY_BYTES",
     "Credential",
@@ -42,9 +45,12 @@ PUBLIC_KEY_BYTES = 32
 PRIVATE_KEY_BYTES = 32
 """Bytes of an Ed25519 private key, the seed of RFC 8032 section 5.1.5."""
 
+LEASE_ID_CHARACTERS = 26
+"""Characters of an id: 128 bits, five to a character."""
+
 _ID_KEY = b"RDVERB_PROTOCOL_VER_01_SHA256_ID"
 _ID_BYTES = 16
-_LEASE_ID = re.compile(r"[A-Z2-7]{26}")
+_LEASE_ID = re.compile(rf"[A-Z2-7]{{{LEASE_ID_CHARACTERS}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ def derive_id(public_key: bytes) -> str:
     if len(public_key) != PUBLIC_KEY_BYTES:
         raise InvalidIdentity(f"the public key has {len(public_key)} bytes, not {PUBLIC_KEY_BYTES}")
     digest = hmac.digest(_ID_KEY, public_key, "sha256")
-    return base64.b32encode(digest[:_ID_BYTES])[:26].decode("ascii")
+    return base64.b32encode(digest[:_ID_BYTES])[:LEASE_ID_CHARACTERS].decode("ascii")
 
 
 def check_identity(id: str, public_key: bytes) -> Identity:  # noqa: A002 - the name that the protocol gives it
@@ -76,11 +82,16 @@ def check_identity(id: str, public_key: bytes) -> Identity:  # noqa: A002 - the 
     Raises ``InvalidIdentity`` when the key has not 32 bytes or the id is not derived
     from it. The error says nothing of the id, which is the peer's text.
     """
-    derived = derive_id(public_key)
-    # A string of the peer's may hold lone surrogates when it did not come through protobuf.
+    derived = _remembered_id(public_key)
+    # A text that did not come through protobuf may hold lone surrogates.
     if not hmac.compare_digest(derived.encode(), id.encode("utf-8", "surrogatepass")):
         raise InvalidIdentity("the id is not the one that its public key gives")
     return Identity(derived, public_key)
+
+
+# A directory asks for the same thousands of keys every few seconds. Keys of another size than 32
+# bytes raise, so they are not kept.
+_remembered_id = lru_cache(maxsize=MAX_DIRECTORY_LEASES)(derive_id)
 
 
 def is_lease_id(text: str) -> bool:

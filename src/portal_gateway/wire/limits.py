@@ -17,6 +17,7 @@ __all__ = [
     "MAX_RECORD_PLAINTEXT",
     "MAX_RELAY_ADDRESSES",
     "MAX_RELAY_ADDRESS_BYTES",
+    "MAX_RELAY_INFO_FIELDS",
     "MAX_RELAY_INFO_PACKET",
     "MIN_RECORD",
     "RECORD_OVERHEAD",
@@ -37,7 +38,7 @@ bytes.
 """
 
 MAX_DIRECTORY_LEASES = 16_384
-"""Leases taken from one relay's list; what comes after them is counted as skipped.
+"""Leases known of one relay.
 
 Well above the ten thousand that a packet of the size above is meant to hold.
 """
@@ -62,6 +63,9 @@ MAX_RELAY_ADDRESSES = 64
 
 MAX_RELAY_ADDRESS_BYTES = 2048
 """Bytes of one such address, which is a URL."""
+
+MAX_RELAY_INFO_FIELDS = 1 + MAX_RELAY_ADDRESSES + MAX_DIRECTORY_LEASES
+"""Elements of all kinds that are taken from one relay's list: itself, its addresses, its leases."""
 
 MAX_HANDSHAKE = 4096
 """Bytes of a handshake message.

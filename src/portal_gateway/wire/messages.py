@@ -14,7 +14,9 @@ Writers return the bytes of a whole packet. Readers take a ``Packet``, raise
 ``MalformedPacket`` when it is not what its type says. Times are seconds since 1970.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 from google.protobuf.message import DecodeError, Message
@@ -23,11 +25,11 @@ from portal_gateway.wire import portal_pb2
 from portal_gateway.wire.errors import (
     InvalidIdentity,
     MalformedPacket,
-    PacketError,
     StaleTimestamp,
     UnexpectedPacket,
 )
 from portal_gateway.wire.identity import (
+    LEASE_ID_CHARACTERS,
     Credential,
     Identity,
     check_identity,
@@ -42,8 +44,10 @@ from portal_gateway.wire.limits import (
     MAX_LEASE_NAME_BYTES,
     MAX_RELAY_ADDRESS_BYTES,
     MAX_RELAY_ADDRESSES,
+    MAX_RELAY_INFO_FIELDS,
 )
 from portal_gateway.wire.packets import Packet, PacketReader, PacketType, ResponseCode, packet
+from portal_gateway.wire.protobuf_fields import length_delimited_fields
 
 __all__ = [
     "LeaseRecord",
@@ -67,6 +71,11 @@ __all__ = [
     "relay_info_request",
     "relay_info_response",
 ]
+
+_RELAY_INFO = portal_pb2.RelayInfoResponse.RELAY_INFO_FIELD_NUMBER
+_RELAY_IDENTITY = portal_pb2.RelayInfo.IDENTITY_FIELD_NUMBER
+_RELAY_ADDRESS = portal_pb2.RelayInfo.ADDRESS_FIELD_NUMBER
+_RELAY_LEASES = portal_pb2.RelayInfo.LEASES_FIELD_NUMBER
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,8 @@ class RelayInfo:
     """What a relay says about itself, and the leases it holds, in its order.
 
     ``skipped`` counts the elements that were left out: with an invalid identity, invalid UTF-8 or a
-    text above its bound, and those after the first ``MAX_DIRECTORY_LEASES``.
+    text above its bound, and those after the first ``MAX_DIRECTORY_LEASES``. What comes after
+    ``MAX_RELAY_INFO_FIELDS`` elements of any kind is not looked at.
     """
 
     identity: Identity | None
@@ -225,23 +235,34 @@ def read_relay_info(received: Packet) -> RelayInfo:
 
     Raises ``InvalidIdentity`` when the relay's own identity is not valid.
     """
-    response = portal_pb2.RelayInfoResponse()
-    _read(received, PacketType.RELAY_INFO_RESPONSE, response)
-    info = response.relay_info
+    _expect(received, PacketType.RELAY_INFO_RESPONSE)
     identity = None
-    if info.HasField("identity"):
-        identity = check_identity(info.identity.id, info.identity.public_key)
-    addresses = tuple(
-        address
-        for address in info.address[:MAX_RELAY_ADDRESSES]
-        if len(address.encode()) <= MAX_RELAY_ADDRESS_BYTES
-    )
+    addresses: list[str] = []
     leases: list[ListedLease] = []
-    for element in info.leases[:MAX_DIRECTORY_LEASES]:
-        lease = _read_listed_lease(element)
-        if lease is not None:
-            leases.append(lease)
-    return RelayInfo(identity, addresses, tuple(leases), len(info.leases) - len(leases))
+    skipped = 0
+    try:
+        for number, value in _relay_info_fields(received.payload):
+            if value is None:
+                continue
+            if number == _RELAY_IDENTITY:
+                own = portal_pb2.Identity.FromString(bytes(value))
+                identity = check_identity(own.id, own.public_key)
+            elif number == _RELAY_ADDRESS:
+                if len(addresses) < MAX_RELAY_ADDRESSES and len(value) <= MAX_RELAY_ADDRESS_BYTES:
+                    addresses.append(str(value, "utf-8"))
+            elif number == _RELAY_LEASES:
+                full = len(leases) == MAX_DIRECTORY_LEASES
+                lease = None if full else _read_listed_lease(bytes(value))
+                if lease is None:
+                    skipped += 1
+                else:
+                    leases.append(lease)
+    except (ValueError, DecodeError):
+        # Never quoted: protobuf's own message may hold the peer's text.
+        raise MalformedPacket(
+            f"{len(received.payload)} bytes are not a {received.type.name}"
+        ) from None
+    return RelayInfo(identity, tuple(addresses), tuple(leases), skipped)
 
 
 def read_response_code(received: Packet, expected_type: PacketType) -> ResponseCode:
@@ -265,10 +286,11 @@ def read_lease_update(
     """
     request = portal_pb2.LeaseUpdateRequest()
     signed = _read_signed(received, PacketType.LEASE_UPDATE_REQUEST, request)
-    record = _lease_record(request.lease)
-    check_signature(record.identity, signed.data, signed.signature)
+    lease = request.lease
+    identity, name, alpn = _checked_lease(lease)
+    check_signature(identity, signed.data, signed.signature)
     _check_timestamp(request.timestamp, now, max_clock_difference)
-    return record
+    return LeaseRecord(identity, lease.expires, name, alpn, lease.metadata)
 
 
 def read_lease_delete(
@@ -294,9 +316,24 @@ def read_connection_request(received: Packet) -> tuple[str, Identity]:
     return request.lease_id, check_identity(client.id, client.public_key)
 
 
-def _read(received: Packet, expected: PacketType, message: Message) -> None:
+def _relay_info_fields(payload: bytes) -> Iterator[tuple[int, memoryview | None]]:
+    """The fields of the ``RelayInfo`` in a ``RelayInfoResponse``, as many as are taken.
+
+    What comes after them is not looked at: neither its memory nor its time is spent.
+    """
+    for number, value in length_delimited_fields(payload):
+        if number == _RELAY_INFO and value is not None:
+            return islice(length_delimited_fields(value), MAX_RELAY_INFO_FIELDS)
+    return iter(())
+
+
+def _expect(received: Packet, expected: PacketType) -> None:
     if received.type is not expected:
         raise UnexpectedPacket(f"{received.type.name} came in place of {expected.name}")
+
+
+def _read(received: Packet, expected: PacketType, message: Message) -> None:
+    _expect(received, expected)
     _parse(received.payload, expected, message)
 
 
@@ -324,23 +361,28 @@ def _check_timestamp(timestamp: int, now: float, max_clock_difference: float | N
         )
 
 
-def _lease_record(lease: portal_pb2.Lease) -> LeaseRecord:
-    """The checked lease; raises InvalidIdentity, and MalformedPacket for a text above its bound."""
+def _longer(text: str, limit: int) -> bool:
+    """Whether ``text`` has more than ``limit`` bytes in UTF-8."""
+    # A character has at most four: most texts need not be encoded to be measured.
+    return len(text) * 4 > limit and len(text.encode()) > limit
+
+
+def _checked_lease(lease: portal_pb2.Lease) -> tuple[Identity, str, tuple[str, ...]]:
+    """Identity, name and ALPN list of a lease.
+
+    Raises ``InvalidIdentity``, and ``MalformedPacket`` for a text above its bound.
+    """
     name = lease.name
-    # UTF-8 has at most four bytes a character: most names need not be encoded to be measured.
-    if len(name) * 4 > MAX_LEASE_NAME_BYTES:
-        size = len(name.encode())
-        if size > MAX_LEASE_NAME_BYTES:
-            raise MalformedPacket(f"the name has {size} bytes, {MAX_LEASE_NAME_BYTES} are allowed")
-    if len(lease.alpn) > MAX_LEASE_ALPNS:
-        raise MalformedPacket(
-            f"{len(lease.alpn)} application protocols, {MAX_LEASE_ALPNS} are allowed"
-        )
-    alpn = tuple(lease.alpn)
-    if any(len(protocol.encode()) > MAX_ALPN_BYTES for protocol in alpn):
-        raise MalformedPacket(f"an application protocol has more than {MAX_ALPN_BYTES} bytes")
-    identity = check_identity(lease.identity.id, lease.identity.public_key)
-    return LeaseRecord(identity, lease.expires, name, alpn, lease.metadata)
+    if _longer(name, MAX_LEASE_NAME_BYTES):
+        raise MalformedPacket(f"the name has more than {MAX_LEASE_NAME_BYTES} bytes")
+    alpn = tuple(lease.alpn[:MAX_LEASE_ALPNS])
+    if len(alpn) == MAX_LEASE_ALPNS and len(lease.alpn) > MAX_LEASE_ALPNS:
+        raise MalformedPacket(f"more than {MAX_LEASE_ALPNS} application protocols")
+    for protocol in alpn:
+        if _longer(protocol, MAX_ALPN_BYTES):
+            raise MalformedPacket(f"an application protocol has more than {MAX_ALPN_BYTES} bytes")
+    owner = lease.identity
+    return check_identity(owner.id, owner.public_key), name, alpn
 
 
 def _read_listed_lease(element: bytes) -> ListedLease | None:
@@ -349,16 +391,16 @@ def _read_listed_lease(element: bytes) -> ListedLease | None:
     A bare id cannot be taken for a Lease nor the other way round: every Lease holds a public key of
     32 bytes.
     """
-    if len(element) == 26:
-        try:
-            text = element.decode("ascii")
-        except UnicodeDecodeError:
-            return None
+    if len(element) == LEASE_ID_CHARACTERS:
+        # Any byte is a character of this code, and none but those of base32 pass.
+        text = element.decode("latin-1")
         return ListedLease(text) if is_lease_id(text) else None
     try:
-        record = _lease_record(portal_pb2.Lease.FromString(element))
-    except (DecodeError, InvalidIdentity, PacketError):
+        lease = portal_pb2.Lease.FromString(element)
+        identity, name, alpn = _checked_lease(lease)
+    except (DecodeError, InvalidIdentity, MalformedPacket):
         return None
-    if len(record.metadata.encode()) > MAX_LEASE_METADATA_BYTES:
-        record = LeaseRecord(record.identity, record.expires, record.name, record.alpn)
-    return ListedLease.of(record)
+    metadata = lease.metadata
+    if _longer(metadata, MAX_LEASE_METADATA_BYTES):
+        metadata = ""
+    return ListedLease(identity.id, name, lease.expires, alpn, metadata, identity.public_key)
