@@ -1,0 +1,379 @@
+"""The processes that the integration tests start, watch and end (by their id)."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import yaml
+
+from portal_gateway.wire.identity import Credential
+from tests.integration.calls import Client
+
+__all__ = [
+    "API_KEY",
+    "BINARIES",
+    "EXPOSE_READY",
+    "ROOT",
+    "STARTED",
+    "TUNNEL_READY",
+    "Gateway",
+    "Program",
+    "ProgramFailed",
+    "Rss",
+    "embedded_relay",
+    "expose",
+    "free_port",
+    "go_relay",
+    "origin",
+    "relay_url",
+    "sdk_client",
+    "sdk_tunnel",
+    "wait_until",
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARIES = ROOT / "tests" / "interop" / "bin"
+
+API_KEY = "sk_test_integration_0123456789abcdef"
+
+START = 30.0
+"""Seconds that a process may take to be ready. Two cores are shared by up to seven of them."""
+
+STOP = 10.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+LOG_LINES = 20_000
+"""Lines of a log that are kept; Portal's relay logs every stream."""
+
+POLL = 0.02
+
+STARTED: list["Program"] = []
+"""Every process of this test and those that run on from before; conftest.py reads their logs."""
+
+TUNNEL_READY = r"^ready [A-Z2-7]{26}$"
+EXPOSE_READY = r"published"
+"""What a publisher's log says each time that the relay has its lease."""
+
+WRONG = re.compile(r"Traceback|[Uu]nhandled (error|exception)|Task was destroyed|never awaited")
+"""What a log of ours never holds, whatever the peers did."""
+
+
+class ProgramFailed(AssertionError):
+    """A process ended, or did not come up, when the test needed it."""
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def relay_url(port: int) -> str:
+    return f"ws://127.0.0.1:{port}/relay"
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> float:
+    """Look every few milliseconds until ``condition`` holds; the seconds that it took."""
+    start = time.monotonic()
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() - start > seconds:
+            raise ProgramFailed(f"{what}: not within {seconds:g} s")
+        pause.wait(POLL)
+    return time.monotonic() - start
+
+
+class Program:
+    """One process: its log, read line by line as it is written, and its end."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str] | None = None,
+        ours: bool = False,
+    ) -> None:
+        self.name = name
+        self.ours = ours
+        self.arguments = [str(argument) for argument in arguments]
+        self._environment = {**os.environ, **(environment or {})}
+        self._news = threading.Condition()
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self.wrong: list[str] = []
+        self._directory = tempfile.mkdtemp(prefix="portal-gateway-test-")
+        STARTED.append(self)
+        self._start()
+
+    def _start(self) -> None:
+        self.process = subprocess.Popen(
+            self.arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self._directory,
+            env=self._environment,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as output:
+            for line in output:
+                with self._news:
+                    self.lines.append(line.rstrip("\n"))
+                    if WRONG.search(line):
+                        self.wrong.append(line.rstrip("\n"))
+                    self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def log(self) -> str:
+        with self._news:
+            return "\n".join(self.lines)
+
+    def wait_for_line(
+        self, pattern: str, *, count: int = 1, seconds: float = START
+    ) -> re.Match[str]:
+        """The ``count``-th line of the log with ``pattern``; ProgramFailed when none comes."""
+        wanted = re.compile(pattern)
+        deadline = time.monotonic() + seconds
+        with self._news:
+            while True:
+                found = [match for line in self.lines if (match := wanted.search(line))]
+                if len(found) >= count:
+                    return found[count - 1]
+                left = deadline - time.monotonic()
+                if left <= 0 or (not self.alive and not self._reader.is_alive()):
+                    state = "runs on" if self.alive else f"ended with {self.process.returncode}"
+                    tail = "\n".join(list(self.lines)[-30:])
+                    raise ProgramFailed(
+                        f"{self.name} {state} without a line like {pattern!r}; it said:\n{tail}"
+                    )
+                self._news.wait(min(left, 0.5))
+
+    def count_lines(self, pattern: str) -> int:
+        """How many lines of the log hold ``pattern``."""
+        wanted = re.compile(pattern)
+        with self._news:
+            return sum(wanted.search(line) is not None for line in self.lines)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(STOP)
+
+    def restart(self) -> None:
+        """Start it again, after :meth:`kill`, with the same arguments and log."""
+        self._start()
+
+    def stop(self) -> int:
+        """End it in order; the exit status. One that does not end in time is killed."""
+        if self.alive:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(STOP)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                if self.ours:
+                    self.wrong.append(f"did not end within {STOP:g} s of SIGTERM")
+        status = self.process.wait()
+        self._reader.join(STOP)
+        shutil.rmtree(self._directory, ignore_errors=True)
+        return status
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {'alive' if self.alive else self.process.returncode}>"
+
+
+class Rss:
+    """How far the resident memory of processes rose above what it was at the start, in bytes."""
+
+    def __init__(self, programs: Sequence[Program]) -> None:
+        self._processes = [psutil.Process(program.pid) for program in programs]
+        self._before = [process.memory_info().rss for process in self._processes]
+        self.grown = 0
+
+    def look(self) -> None:
+        """Take a sample; cheap enough for every piece of a body."""
+        for process, before in zip(self._processes, self._before, strict=True):
+            self.grown = max(self.grown, process.memory_info().rss - before)
+
+
+def python(module: str, *arguments: str | Path) -> list[str | Path]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def _python_path() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))), "PYTHONUNBUFFERED": "1"}
+
+
+def _listens(program: Program, port: int) -> None:
+    def accepts() -> bool:
+        if not program.alive:
+            raise ProgramFailed(f"{program.name} ended; its log:\n{program.log}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    wait_until(accepts, START, f"{program.name} listening")
+
+
+class Relay(Program):
+    """A relay, of whichever make; ``url`` is where its clients reach it."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return relay_url(self.port)
+
+    def wait_ready(self) -> None:
+        _listens(self, self.port)
+
+
+def go_relay(version: str, *more: str, port: int | None = None) -> Relay:
+    """Portal's own relay of that version, listening; ``more`` are further options of its own."""
+    port = port or free_port()
+    dash = "--" if version == "1.2.0" else "-"
+    relay = Relay(
+        f"relay-{version}",
+        [
+            BINARIES / version / "relay-server",
+            *(f"{dash}port", str(port), f"{dash}bootstraps", relay_url(port)),
+            *more,
+        ],
+    )
+    relay.port = port
+    relay.wait_ready()
+    return relay
+
+
+def embedded_relay(*more: str) -> Relay:
+    """Our own relay in a process of its own, listening."""
+    relay = Relay(
+        "relay-embedded",
+        python("tests.integration.run_relay", *more),
+        environment=_python_path(),
+        ours=True,
+    )
+    relay.port = int(relay.wait_for_line(r"ready \S+:(\d+)").group(1))
+    return relay
+
+
+def origin() -> tuple[Program, str]:
+    """The service behind the leases, and its host:port."""
+    program = Program("origin", [sys.executable, ROOT / "tests" / "integration" / "origin.py"])
+    return program, program.wait_for_line(r"^ready (\S+)$").group(1)
+
+
+def sdk_tunnel(
+    version: str, relay: Relay, name: str, to: str, credential: Credential, *more: str
+) -> Program:
+    """A tunnel on Portal's SDK of that version, once the relay lists its lease."""
+    program = Program(
+        f"tunnel-{version}",
+        [
+            BINARIES / version / "tunnel",
+            *("-relay", relay.url, "-name", name, "-to", to),
+            *("-seed", credential.private_bytes().hex()),
+            *more,
+        ],
+    )
+    program.wait_for_line(TUNNEL_READY)
+    return program
+
+
+def sdk_client(version: str, relay: Relay, *lease: str) -> tuple[Program, str]:
+    """A client on Portal's SDK, and the host:port whose connections become streams to the lease."""
+    program = Program(
+        f"client-{version}", [BINARIES / version / "client", "-relay", relay.url, *lease]
+    )
+    return program, program.wait_for_line(r"^ready (\S+)$").group(1)
+
+
+def expose(relay: Relay, name: str, to: str, credential_file: Path, *more: str) -> Program:
+    """Our ``portal-gateway expose``, once it says that the lease is published."""
+    program = Program(
+        "expose",
+        python(
+            "portal_gateway.cli",
+            "expose",
+            *("--relay", relay.url, "--name", name, "--to", to),
+            *("--credential", credential_file),
+            *more,
+        ),
+        environment=_python_path(),
+        ours=True,
+    )
+    program.wait_for_line(EXPOSE_READY)
+    return program
+
+
+class Gateway(Program):
+    """``portal-gateway run`` with a configuration; ``address`` is its host:port."""
+
+    def __init__(self, configuration: Mapping[str, Any], directory: Path) -> None:
+        whole = {
+            "gateway": {"listen": "127.0.0.1:0"},
+            "auth": {"keys": [{"id": "tester", "key": API_KEY}]},
+            **configuration,
+        }
+        file = directory / "gateway.yaml"
+        file.write_text(yaml.safe_dump(whole, allow_unicode=True), encoding="utf-8")
+        super().__init__(
+            "gateway",
+            python("portal_gateway.cli", "run", "--config", file),
+            environment=_python_path(),
+            ours=True,
+        )
+        self.address = self.wait_for_line(r"listens on http://([\d.]+:\d+)").group(1)
+
+    def wait_ready(self) -> None:
+        """Wait until ``/health/ready`` says that a relay session is up."""
+
+        def ready() -> bool:
+            with Client(self.address) as client:
+                return client.request("GET", "/health/ready").status == HTTPStatus.OK
+
+        wait_until(ready, START, "the gateway being ready")
