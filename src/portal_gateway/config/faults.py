@@ -10,9 +10,9 @@ __all__ = ["ConfigInvalid", "Fault"]
 class Fault:
     """One thing that is wrong, and where.
 
-    ``line`` and ``column`` count from 1; both are 0 when the fault is not at one place of the file (it cannot
-    be read at all). ``path`` is the key path, such as ``auth.keys[0].scopes[1]``, empty for the document.
-    ``reason`` never holds a secret nor a value that came from the environment.
+    ``line`` and ``column`` count from 1; both are 0 when the fault is not at one place of the file
+    (it cannot be read at all). ``path`` is the key path, such as ``auth.keys[0].scopes[1]``, empty
+    for the document. ``reason`` never holds a secret nor a value that came from the environment.
     """
 
     file: str

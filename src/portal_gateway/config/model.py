@@ -1,7 +1,7 @@
 """The configuration as a value: frozen, checked, holding no secret that could be printed.
 
-Sections are named as in the file. A field that is not in the file has the default that stands here, and only
-here. Durations are seconds, times are aware and in UTC, paths are absolute.
+Sections are named as in the file. A field that is not in the file has the default that stands here,
+and only here. Durations are seconds, times are aware and in UTC, paths are absolute.
 """
 
 import hashlib
@@ -68,7 +68,8 @@ class Origin(NamedTuple):
 class GatewaySection:
     """``gateway``: what the gateway is to its clients.
 
-    ``listen`` is the address as it was written, ``listen_endpoint`` the same as a Twisted endpoint string.
+    ``listen`` is the address as it was written, ``listen_endpoint`` the same as a Twisted endpoint
+    string.
     """
 
     listen: str = "127.0.0.1:8080"
@@ -77,7 +78,7 @@ class GatewaySection:
 
 @dataclass(frozen=True, slots=True)
 class RelayTLS:
-    """``portal.relays[].tls``: ``ca_file`` is a PEM file of the only authorities that are trusted."""
+    """``portal.relays[].tls``: ``ca_file`` holds, as PEM, the only authorities that are trusted."""
 
     ca_file: Path | None = None
 
@@ -103,7 +104,8 @@ class PoolSection:
 class PortalSection:
     """``portal``: the relays and how they are used.
 
-    ``credential_file`` keeps the gateway's own Ed25519 key; without it every start makes a fresh one.
+    ``credential_file`` keeps the gateway's own Ed25519 key; without it every start makes a fresh
+    one.
     """
 
     relays: tuple[RelaySection, ...] = ()
@@ -115,7 +117,8 @@ class PortalSection:
 class ApiKey:
     """``auth.keys[]``: one API key, of which only the SHA-256 is kept.
 
-    ``id`` is what logs show. ``expires_at`` is aware and in UTC; from that moment on the key is refused.
+    ``id`` is what logs show. ``expires_at`` is aware and in UTC; from that moment on the key is
+    refused.
     """
 
     id: str
@@ -173,8 +176,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class LeaseSection:
     """``leases.<name>``: what differs from looking the name up at the relays.
 
-    ``url`` is a plain origin that takes the relay's place; ``identity`` the only lease id that is accepted
-    under this name. At most one of the two is set.
+    ``url`` is a plain origin that takes the relay's place; ``identity`` the only lease id that is
+    accepted under this name. At most one of the two is set.
     """
 
     url: str | None = None
@@ -203,7 +206,8 @@ class LoggingSection:
 class Config:
     """A whole configuration. ``source`` is the path it was read from.
 
-    ``warnings`` are what is allowed but hardly meant, located like faults; they do not stop a start.
+    ``warnings`` are what is allowed but hardly meant, located like faults; they do not stop a
+    start.
     """
 
     gateway: GatewaySection = field(default_factory=GatewaySection)

@@ -1,0 +1,178 @@
+"""Readers of addresses: where to listen, and the URLs of relays and plain origins."""
+
+import ipaddress
+import re
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.interfaces import IStreamServerEndpointStringParser
+from twisted.plugin import getPlugins
+
+from portal_gateway.config.fields import text
+from portal_gateway.config.reading import Text, Value, quote
+
+__all__ = ["ListenAddress", "listen_address", "origin_url", "relay_url"]
+
+MAX_PORT = 65_535
+
+_HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):([0-9]{1,5})")
+
+# RFC 1123 section 2.1, with the underscore that container networks use. The last label has a
+# letter, so that a mistyped IPv4 address is not taken for a name.
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?=[^.]*[A-Za-z]){_LABEL}\.?")
+_MAX_HOST_NAME = 253
+
+_URL_CHARACTERS = re.compile(r"[!-~]+")
+_NOT_IN_URLS = re.compile(r"[\"<>\\^`{|}]")
+
+ListenAddress = tuple[str, str]
+"""An address as it was written, and as a Twisted endpoint string."""
+
+
+def listen_address(value: Value) -> ListenAddress:
+    """Reads ``host:port`` or any Twisted server endpoint string.
+
+    The host may be an IPv4 address, an IPv6 address in brackets, a name, or nothing for every IPv4
+    interface. Port 0 lets the system choose.
+    """
+    found = text(value, expected="an address such as 127.0.0.1:8080")
+    match = _HOST_AND_PORT.fullmatch(found.text)
+    if match is None or _names_endpoint_type(match[1]):
+        _check_endpoint(value, found)
+        return found.text, found.text
+    host, digits = match.groups()
+    port = int(digits)
+    if port > MAX_PORT:
+        raise value.refuse(f"bad address {found.shown}: a port is at most {MAX_PORT}")
+    if not host:
+        return found.text, f"tcp:{port}"
+    kind = "tcp"
+    if host.startswith("["):
+        host, kind = host[1:-1], "tcp6"
+    if not (_is_ipv6(host) if kind == "tcp6" else _is_ipv4_or_name(host)):
+        raise value.refuse(
+            f"bad address {found.shown}: its host must be a name or an IP address, IPv6 in [ ]"
+        )
+    return found.text, f"{kind}:{port}:interface={quoteStringArgument(host)}"
+
+
+def _names_endpoint_type(host: str) -> bool:
+    """Whether ``host:port`` is an endpoint string. No type has a dot; plugins are slow to list."""
+    if host in {"", "localhost"} or "." in host or "[" in host:
+        return False
+    return host in _endpoint_types()
+
+
+def _endpoint_types() -> frozenset[str]:
+    """The first words that endpoint strings can have here; plugins add to Twisted's own."""
+    return frozenset(str(plugin.prefix) for plugin in getPlugins(IStreamServerEndpointStringParser))
+
+
+def _check_endpoint(value: Value, found: Text) -> None:
+    """Refuse an endpoint string that Twisted's parser of its type does not take.
+
+    The parser gets no reactor, since it only keeps it. Its error texts are its own business; ours
+    say what is wrong where the type of the error tells.
+    """
+    kind, _, rest = found.text.partition(":")
+    if kind not in _endpoint_types():
+        raise value.refuse(
+            f"bad address {found.shown}; write host:port, [IPv6 address]:port,"
+            ' or a Twisted endpoint string such as "unix:/run/gateway.sock"'
+        )
+    no_reactor: Any = None
+    try:
+        serverFromString(no_reactor, found.text)
+    except OSError as error:
+        raise value.refuse(
+            f"the {quote(kind)} endpoint needs a file that cannot be read: {error.strerror}"
+        ) from None
+    except (IndexError, KeyError):
+        # The sockets that systemd passes are there only when it starts the daemon.
+        if kind != "systemd":
+            raise _bad_endpoint(value, kind) from None
+    except Exception:  # noqa: BLE001 - the parsers of plugins raise what they like
+        raise _bad_endpoint(value, kind) from None
+    port = rest.partition(":")[0].removeprefix("port=")
+    if kind in {"tcp", "tcp4", "tcp6", "ssl", "tls"} and not 0 <= int(port) <= MAX_PORT:
+        raise value.refuse(f"bad address {found.shown}: a port is at most {MAX_PORT}")
+
+
+def _bad_endpoint(value: Value, kind: str) -> Exception:
+    return value.refuse(f"the arguments are not those of a Twisted {quote(kind)} endpoint string")
+
+
+def relay_url(value: Value) -> str:
+    """Reads the WebSocket URL of a relay: ``ws://`` or ``wss://``, no user, query or fragment."""
+    return _read_url(
+        value,
+        ("ws", "wss"),
+        "not a relay URL: this version reaches a relay by WebSocket; write ws:// or wss://, such as"
+        ' "wss://portal.example.com/relay"',
+    )
+
+
+def origin_url(value: Value) -> str:
+    """Reads a plain origin: ``http://`` or ``https://``, host and port, and no path."""
+    found = _read_url(
+        value,
+        ("http", "https"),
+        'not the URL of a plain origin; write http:// or https://, such as "http://127.0.0.1:3000"',
+    )
+    if urlsplit(found).path not in {"", "/"}:
+        raise value.refuse("the URL must end after host and port: the request brings the path")
+    return found
+
+
+def _read_url(value: Value, schemes: tuple[str, ...], otherwise: str) -> str:
+    """Read an absolute URL (RFC 3986 section 3). It is never quoted: it may hold a password."""
+    found = text(value, expected="a URL").text
+    scheme, mark, _ = found.partition("://")
+    if not mark or scheme.lower() not in schemes:
+        raise value.refuse(otherwise)
+    if not _URL_CHARACTERS.fullmatch(found) or _NOT_IN_URLS.search(found):
+        raise value.refuse(
+            "the URL holds a character that URLs cannot: write others than ASCII percent-encoded,"
+            " and a host name in its xn-- form"
+        )
+    try:
+        parts = urlsplit(found)
+        port = parts.port
+    except ValueError:
+        raise value.refuse("the URL's host or port is malformed") from None
+    if parts.username is not None or parts.password is not None:
+        raise value.refuse("the URL must not hold a user name or password")
+    if "?" in found or "#" in found:
+        raise value.refuse("the URL must not hold a query or fragment")
+    if port == 0 or parts.netloc.endswith(":"):
+        raise value.refuse(f"the URL's port must be from 1 to {MAX_PORT}")
+    if not _is_host(parts):
+        raise value.refuse("the URL's host must be an IP address (IPv6 in brackets) or a name")
+    return scheme.lower() + found[len(scheme) :]
+
+
+def _is_host(parts: SplitResult) -> bool:
+    host = parts.hostname or ""
+    if "[" in parts.netloc:
+        return _is_ipv6(host) and "%" not in host
+    return _is_ipv4_or_name(host)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_ipv4_or_name(host: str) -> bool:
+    if len(host) <= _MAX_HOST_NAME and _HOST_NAME.fullmatch(host):
+        return True
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,210 @@
+"""Readers that a table of keys is made of: sections, lists, mappings, numbers, choices.
+
+A :class:`Section` is a table from key to reader. A new key is one line of its table and one field
+of its dataclass, which holds the default.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+from portal_gateway.config.reading import Entry, Reader, Refused, Text, Value, quote
+
+__all__ = [
+    "Section",
+    "choice",
+    "list_of",
+    "mapping_of",
+    "sentence_of",
+    "text",
+    "whole_number",
+]
+
+T = TypeVar("T")
+
+_WHOLE_NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
+
+
+class Section(Generic[T]):
+    """Reads a mapping whose keys are known into ``build(**values)``.
+
+    A key that is absent is not passed, so that the default is the model's. ``check`` looks at a
+    whole section that is right in each part; it refuses values of the mapping that it is given. In
+    a ``guarded`` section an unknown key is not shown: it may be a secret that was written as a key.
+    """
+
+    def __init__(
+        self,
+        build: Callable[..., T],
+        fields: Mapping[str, Reader[Any]],
+        *,
+        required: Collection[str] = (),
+        check: Callable[[T, Value], None] | None = None,
+        guarded: bool = False,
+    ) -> None:
+        self.fields = dict(fields)
+        self._build = build
+        self._required = required
+        self._check = check
+        self._guarded = guarded
+
+    def __call__(self, value: Value) -> T:
+        """Read the section; raises :exc:`Refused` once every fault below it is noted."""
+        values: dict[str, Any] = {}
+        with value.reading.all_or_refused():
+            entries = value.entries(f"a mapping with {_listed(self.fields)}", guarded=self._guarded)
+            names = {entry.name for entry in entries}
+            for entry in entries:
+                reader = self.fields.get(entry.name)
+                if reader is None:
+                    entry.key.refuse(self._unknown(entry))
+                    continue
+                _collect(values, entry.name, reader, entry.value)
+            for name in self._required:
+                if name not in names:
+                    value.refuse(f"{quote(name)} is missing")
+        with value.reading.all_or_refused():
+            section = self._build(**values)
+            if self._check is not None:
+                self._check(section, value)
+        return section
+
+    def _unknown(self, entry: Entry) -> str:
+        known = _listed(self.fields)
+        meant = _similar(entry.name, self.fields)
+        if self._guarded and meant is None:
+            return f"unknown key, not shown as it may be a secret; known here: {known}"
+        if meant is None:
+            return f"unknown key {quote(entry.name)}; known here: {known}"
+        return f"unknown key {quote(entry.name)}; did you mean {quote(meant)}?"
+
+
+def list_of(
+    reader: Reader[T],
+    *,
+    expected: str = "a list",
+    check: Callable[[Sequence[tuple[Value, T]]], None] | None = None,
+) -> Reader[tuple[T, ...]]:
+    """Reads each item; ``check`` compares those that are right with each other."""
+
+    def read(value: Value) -> tuple[T, ...]:
+        found: list[tuple[Value, T]] = []
+        with value.reading.all_or_refused():
+            for item in value.items(expected):
+                try:
+                    found.append((item, reader(item)))
+                except Refused:
+                    continue
+            if check is not None:
+                check(found)
+        return tuple(item for _, item in found)
+
+    return read
+
+
+def mapping_of(name_reader: Reader[str], reader: Reader[T]) -> Reader[Mapping[str, T]]:
+    """Reads a mapping whose keys are the user's own names."""
+
+    def read(value: Value) -> Mapping[str, T]:
+        found: dict[str, T] = {}
+        with value.reading.all_or_refused():
+            for entry in value.entries():
+                try:
+                    name = name_reader(Value(entry.key.node, entry.value.path, value.reading))
+                except Refused:
+                    continue
+                _collect(found, name, reader, entry.value)
+        return MappingProxyType(found)
+
+    return read
+
+
+def _collect(values: dict[str, T], name: str, reader: Reader[T], value: Value) -> None:
+    try:
+        values[name] = reader(value)
+    except Refused:
+        return
+
+
+def text(value: Value, *, secret: bool = False, expected: str = "text") -> Text:
+    """The text that stands here; what YAML would take for something else must be quoted.
+
+    The value of a ``secret`` is not shown.
+    """
+    found = value.text(expected)
+    meaning = found.meaning
+    if meaning is None:
+        return found
+    if secret:
+        raise value.refuse(
+            f"expected {expected}, found what YAML reads as another type ({meaning.kind});"
+            " put it in quotes"
+        )
+    raise value.refuse(
+        f"expected {expected}, found {meaning.words}; put it in quotes: {quote(found.written)}"
+    )
+
+
+def sentence_of(most: int) -> Reader[str]:
+    """Reads free text for people, of at most ``most`` characters, all of them printable."""
+
+    def read(value: Value) -> str:
+        found = text(value).text
+        if len(found) > most:
+            raise value.refuse(f"at most {most} characters, found {len(found)}")
+        if not found.isprintable():
+            raise value.refuse("line breaks, controls and invisible characters are not allowed")
+        return found
+
+    return read
+
+
+def whole_number(least: int, most: int) -> Reader[int]:
+    """Reads a whole number from ``least`` to ``most``, in decimal digits and without quotes."""
+
+    def read(value: Value) -> int:
+        expected = f"a whole number from {least} to {most}"
+        found = value.text(expected)
+        if not _WHOLE_NUMBER.fullmatch(found.text):
+            if found.meaning is None:
+                raise value.refuse(f"expected {expected}, found {found.shown}")
+            hint = "; write plain decimal digits" if found.meaning.kind == "int" else ""
+            raise value.refuse(f"expected {expected}, found {found.meaning.words}{hint}")
+        if not (found.plain or found.replaced):
+            raise value.refuse(
+                f"expected {expected}, found the text {found.shown}; take away the quotes"
+            )
+        number = int(found.text)
+        if not least <= number <= most:
+            shown = found.shown if found.replaced else str(number)
+            raise value.refuse(f"expected {expected}, found {shown}")
+        return number
+
+    return read
+
+
+def choice(noun: str, known: Iterable[str]) -> Reader[str]:
+    """Reads one of the words ``known``; ``noun`` is what the fault calls it."""
+    words = tuple(known)
+
+    def read(value: Value) -> str:
+        found = text(value, expected=f"a {noun}")
+        if found.text in words:
+            return found.text
+        meant = None if found.replaced else _similar(found.text, words)
+        end = f"known are {_listed(words)}" if meant is None else f"did you mean {quote(meant)}?"
+        raise value.refuse(f"unknown {noun} {found.shown}; {end}")
+
+    return read
+
+
+def _similar(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant, if there is one."""
+    close = difflib.get_close_matches(name[:64].lower(), tuple(known), n=1)
+    return close[0] if close else None
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

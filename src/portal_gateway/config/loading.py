@@ -1,0 +1,112 @@
+"""A file to a :class:`~portal_gateway.config.model.Config`, or to every fault that it has."""
+
+import dataclasses
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from portal_gateway.config import document
+from portal_gateway.config.faults import ConfigInvalid, Fault
+from portal_gateway.config.model import Config
+from portal_gateway.config.reading import Reading, Refused, Value
+from portal_gateway.config.schema import CONFIG
+
+__all__ = ["ConfigInvalid", "load_config", "load_config_text"]
+
+_READABLE_BY_ALL = stat.S_IROTH
+
+
+def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read the configuration file at ``path``; ``environ`` is what ``${NAME}`` is looked up in.
+
+    Relative paths in the file are relative to its directory. Raises :exc:`ConfigInvalid` with every
+    fault that was found, also when the file cannot be read.
+    """
+    source = str(path)
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(document.MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigInvalid(
+            [Fault(source, 0, 0, "", f"cannot be read: {error.strerror}")]
+        ) from None
+    if len(data) > document.MAX_FILE_BYTES:
+        reason = f"larger than {document.MAX_FILE_BYTES} bytes"
+        raise ConfigInvalid([Fault(source, 0, 0, "", reason)])
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise ConfigInvalid([Fault(source, line, column, "", "not UTF-8 text")]) from None
+    config = load_config_text(text, source, environ, directory=path.absolute().parent)
+    if config.auth.keys and mode & _READABLE_BY_ALL and stat.S_ISREG(mode):
+        warning = Fault(
+            source,
+            0,
+            0,
+            "auth.keys",
+            f"the file can be read by every user (mode {stat.S_IMODE(mode):04o});"
+            " chmod 640 it, or take the keys from the environment",
+        )
+        config = dataclasses.replace(config, warnings=(*config.warnings, warning))
+    return config
+
+
+def load_config_text(
+    text: str, source: str, environ: Mapping[str, str], *, directory: Path | None = None
+) -> Config:
+    """Read a configuration from ``text``; ``source`` is what faults call it.
+
+    ``directory`` is what relative paths are relative to: without it, where the process is. Raises
+    :exc:`ConfigInvalid` with every fault that was found.
+    """
+    try:
+        root = document.compose(text)
+    except document.UnusableDocument as error:
+        raise ConfigInvalid([Fault(source, error.line, error.column, "", error.reason)]) from None
+    reading = Reading(source, environ, Path.cwd() if directory is None else directory)
+    value = Value(root, "", reading)
+    try:
+        if value.is_nothing:
+            raise value.refuse("the document is empty")
+        config = CONFIG(value)
+    except Refused:
+        faults = sorted(reading.faults, key=lambda fault: (fault.line, fault.column))
+        if reading.omitted:
+            faults.append(Fault(source, 0, 0, "", f"and {reading.omitted} more faults"))
+        raise ConfigInvalid(faults) from None
+    _warn(config, value)
+    return dataclasses.replace(config, source=source, warnings=tuple(reading.warnings))
+
+
+def _warn(config: Config, value: Value) -> None:
+    """Note what is allowed, but leaves the gateway with nothing to do."""
+    if not config.auth.keys:
+        value.reading.warnings.append(
+            Fault(
+                value.reading.source,
+                0,
+                0,
+                "auth.keys",
+                "no API keys are configured: every request will be refused",
+            )
+        )
+    if config.portal.relays:
+        return
+    unreachable = [name for name, lease in config.leases.items() if lease.url is None]
+    leases = value.at("leases")
+    for name in unreachable:
+        leases.at(name).warn("this lease has no url, and there is no relay to look it up at")
+    if len(unreachable) == len(config.leases):
+        value.reading.warnings.append(
+            Fault(
+                value.reading.source,
+                0,
+                0,
+                "portal.relays",
+                "neither a relay nor a lease with a url is configured: no lease can be reached",
+            )
+        )

@@ -1,0 +1,47 @@
+"""What ``validate`` prints: a configuration, or what is wrong with one, as lines for people."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from portal_gateway.config.faults import Fault
+from portal_gateway.config.model import Config
+
+__all__ = ["describe", "describe_faults"]
+
+
+def describe(config: Config, now: datetime | None = None) -> list[str]:
+    """Lines that say what was loaded, without any secret; warnings last.
+
+    ``now`` (aware) decides which keys have expired; without it, the clock does.
+    """
+    if now is None:
+        now = datetime.now(UTC)
+    lines = ["Configuration valid", f"  - {_keys(config, now)}"]
+    lines.append(f"  - listens on {config.gateway.listen}")
+    lines.append(f"  - {_count(len(config.portal.relays), 'relay')} configured")
+    lines += [f"    {relay.url}" for relay in config.portal.relays]
+    if config.leases:
+        origins = sum(1 for lease in config.leases.values() if lease.url is not None)
+        pinned = sum(1 for lease in config.leases.values() if lease.identity is not None)
+        lines.append(
+            f"  - {_count(len(config.leases), 'lease')} configured"
+            f" ({_count(origins, 'plain origin')}, {pinned} pinned to an identity)"
+        )
+    lines += [f"  - Warning: {warning}" for warning in config.warnings]
+    return lines
+
+
+def describe_faults(faults: Sequence[Fault]) -> list[str]:
+    """Lines that say what is wrong and where, in the order of ``faults``."""
+    return ["Configuration invalid:", *(f"  - {fault}" for fault in faults)]
+
+
+def _keys(config: Config, now: datetime) -> str:
+    keys = config.auth.keys
+    expired = sum(1 for key in keys if key.expires_at is not None and key.expires_at <= now)
+    note = f" ({expired} expired)" if expired else ""
+    return f"{_count(len(keys), 'API key')} loaded{note}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,187 @@
+"""Every key of the configuration: the tables that say how each is read.
+
+A key's default is the default of its field in :mod:`portal_gateway.config.model`. A new key is one
+line here, one field there, and one entry in ``docs/configuration.rst``.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import get_args
+
+from portal_gateway.config.addresses import ListenAddress, listen_address, origin_url, relay_url
+from portal_gateway.config.fields import (
+    Section,
+    choice,
+    list_of,
+    mapping_of,
+    sentence_of,
+    whole_number,
+)
+from portal_gateway.config.files import certificate_file, state_file
+from portal_gateway.config.model import (
+    DEFAULT_SCOPES,
+    SCOPES,
+    ApiKey,
+    AuthSection,
+    Config,
+    GatewaySection,
+    LeaseSection,
+    LogFormat,
+    LoggingSection,
+    LogLevel,
+    PoolSection,
+    PortalSection,
+    RelaySection,
+    RelayTLS,
+    key_digest,
+)
+from portal_gateway.config.names import api_key, key_id, lease_identity, lease_name
+from portal_gateway.config.reading import Value
+from portal_gateway.config.times import duration, timestamp
+
+__all__ = ["CONFIG"]
+
+MAX_POOL_CONNECTIONS = 65_536
+"""Connections to one lease: a process cannot have more sockets to one address than ports."""
+
+MAX_DESCRIPTION = 200
+"""Characters of a key's description, which is shown in lists."""
+
+_KEY_LIST = "a list of API keys (this version reads no keys from a database)"
+
+
+def _gateway(listen: ListenAddress | None = None) -> GatewaySection:
+    return GatewaySection() if listen is None else GatewaySection(*listen)
+
+
+def _api_key(
+    key: bytes,
+    id: str | None = None,  # noqa: A002 - named as in the file
+    description: str = "",
+    scopes: Sequence[str] = tuple(DEFAULT_SCOPES),
+    expires_at: datetime | None = None,
+) -> ApiKey:
+    return ApiKey.of_digest(
+        key, id=id, description=description, scopes=scopes, expires_at=expires_at
+    )
+
+
+def _scopes_given(key: ApiKey, value: Value) -> None:
+    if not key.scopes:
+        value.at("scopes").refuse("a key needs a scope; leave scopes out for read and write")
+
+
+def _keys_differ(found: Sequence[tuple[Value, ApiKey]]) -> None:
+    """Refuse a key or id that an earlier entry has, and an id that is a key: ids are logged."""
+    by_digest: dict[bytes, Value] = {}
+    by_id: dict[str, Value] = {}
+    for value, key in found:
+        earlier = by_digest.setdefault(key.digest, value)
+        if earlier is not value:
+            value.at("key").refuse(
+                f"the same key as {earlier.path} on line {earlier.at('key').line}"
+            )
+            continue
+        earlier = by_id.setdefault(key.id, value)
+        if earlier is not value:
+            value.at("id").refuse(f"the same id as {earlier.path} on line {earlier.at('id').line}")
+    for value, key in found:
+        if key_digest(key.id.encode("ascii")) in by_digest:
+            value.at("id").refuse("the id is an API key, and ids are written to logs")
+
+
+def _tls_is_used(relay: RelaySection, value: Value) -> None:
+    if relay.tls.ca_file is not None and not relay.url.startswith("wss:"):
+        value.at("tls").refuse("tls is for a wss:// relay; this one is reached without TLS")
+
+
+def _relays_differ(found: Sequence[tuple[Value, RelaySection]]) -> None:
+    by_url: dict[str, Value] = {}
+    for value, relay in found:
+        earlier = by_url.setdefault(relay.url, value)
+        if earlier is not value:
+            value.at("url").refuse(
+                f"the same relay as {earlier.path} on line {earlier.at('url').line}"
+            )
+
+
+def _idle_fits_active(pool: PoolSection, value: Value) -> None:
+    idle, active = value.at("max_idle"), value.at("max_active")
+    if pool.max_idle > pool.max_active and idle is not value and active is not value:
+        idle.refuse(f"more idle connections than max_active allows on line {active.line}")
+
+
+def _one_way_only(lease: LeaseSection, value: Value) -> None:
+    if lease.url is not None and lease.identity is not None:
+        line = value.at("url").line
+        value.at("identity").refuse(
+            f"url (line {line}) and identity exclude each other: an origin has no identity to pin"
+        )
+
+
+_API_KEY = Section(
+    _api_key,
+    {
+        "id": key_id,
+        "key": api_key,
+        "description": sentence_of(MAX_DESCRIPTION),
+        "scopes": list_of(choice("scope", sorted(SCOPES)), expected="a list of scopes"),
+        "expires_at": timestamp,
+    },
+    required=["key"],
+    check=_scopes_given,
+    guarded=True,
+)
+
+_RELAY = Section(
+    RelaySection,
+    {"url": relay_url, "tls": Section(RelayTLS, {"ca_file": certificate_file})},
+    required=["url"],
+    check=_tls_is_used,
+)
+
+_POOL = Section(
+    PoolSection,
+    {
+        "max_idle": whole_number(0, MAX_POOL_CONNECTIONS),
+        "max_active": whole_number(1, MAX_POOL_CONNECTIONS),
+        "idle_timeout": duration(1, 86_400),
+    },
+    check=_idle_fits_active,
+)
+
+_PORTAL = Section(
+    PortalSection,
+    {
+        "relays": list_of(_RELAY, expected="a list of relays", check=_relays_differ),
+        "credential_file": state_file,
+        "pool": _POOL,
+    },
+)
+
+CONFIG = Section(
+    Config,
+    {
+        "gateway": Section(_gateway, {"listen": listen_address}),
+        "portal": _PORTAL,
+        "auth": Section(
+            AuthSection,
+            {"keys": list_of(_API_KEY, expected=_KEY_LIST, check=_keys_differ)},
+            guarded=True,
+        ),
+        "leases": mapping_of(
+            lease_name,
+            Section(
+                LeaseSection, {"url": origin_url, "identity": lease_identity}, check=_one_way_only
+            ),
+        ),
+        "logging": Section(
+            LoggingSection,
+            {
+                "level": choice("level", get_args(LogLevel)),
+                "format": choice("format", get_args(LogFormat)),
+            },
+        ),
+    },
+)
+"""The whole document."""

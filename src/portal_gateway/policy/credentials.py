@@ -1,0 +1,182 @@
+"""Who is calling: the API key of a request, found, looked up, and taken out again.
+
+A key comes as ``X-API-Key: <key>`` or as ``Authorization: Bearer <key>`` (RFC 6750 section 2.1).
+What can be read in two ways is refused: both fields with different keys, or one of them twice with
+different values.
+
+Keys are known by their SHA-256 only, and looked up by it. The time of a lookup tells nothing about
+a key: whoever guesses one cannot choose the digest that is compared. A key that is unknown goes the
+same way as one that has expired: the table answers with an entry, the entry has a moment until
+which it is good, and for the unknown that is the beginning of time. A key that was revoked is an
+unknown one.
+
+Every refusal carries the challenge of RFC 6750 section 3. There is no challenge for ``X-API-Key``:
+it is no authentication scheme (RFC 9110 section 11.1), and one that is made up would tell clients
+that ``Authorization`` takes it.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import inf
+
+from portal_gateway.config.model import MAX_API_KEY_LENGTH, ApiKey, key_digest
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.exchange import Caller
+from portal_gateway.wire.http_fields import Headers
+
+__all__ = ["REALM", "KeyTable", "strip_credentials"]
+
+REALM = "portal-gateway"
+
+# Both names are told apart from nearly all others by their length alone.
+_API_KEY = b"x-api-key"
+_API_KEY_LENGTH = len(_API_KEY)
+_AUTHORIZATION = b"authorization"
+_AUTHORIZATION_LENGTH = len(_AUTHORIZATION)
+
+_BEARER = re.compile(rb"bearer(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE)
+"""The scheme, not followed by what would make it the start of another (RFC 9110 section 5.6.2)."""
+
+_BEARER_CREDENTIALS = re.compile(rb"bearer +([a-z0-9._~+/-]+=*)", re.IGNORECASE)
+"""RFC 6750 section 2.1; a scheme is compared without regard to case (RFC 9110 section 11.1)."""
+
+_VISIBLE = re.compile(rb"[!-~]+")
+
+_MAX_AUTHORIZATION_LENGTH = MAX_API_KEY_LENGTH + 64
+"""Bytes of an ``Authorization`` that is looked at: the longest key, its scheme, and some spaces."""
+
+_CHALLENGE = f'Bearer realm="{REALM}"'
+_MISSING_FIELDS = ((b"WWW-Authenticate", _CHALLENGE.encode()),)
+
+
+def _refused_fields(error: str, description: str) -> tuple[tuple[bytes, bytes], ...]:
+    challenge = f'{_CHALLENGE}, error="{error}", error_description="{description}"'
+    return ((b"WWW-Authenticate", challenge.encode()),)
+
+
+_AMBIGUOUS_FIELDS = _refused_fields("invalid_request", "Two different credentials were sent")
+_INVALID_FIELDS = _refused_fields("invalid_token", "The API key is not valid")
+
+_MISSING = "send an API key as X-API-Key, or as Authorization: Bearer"
+_INVALID = "the API key is not one that this gateway knows"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What the table knows of a key: who it is, until when, and how it is refused afterwards."""
+
+    caller: Caller
+    good_until: float
+    code: str
+    detail: str
+    fields: tuple[tuple[bytes, bytes], ...]
+
+
+_UNKNOWN = _Entry(Caller(""), -inf, "invalid_api_key", _INVALID, _INVALID_FIELDS)
+
+
+def _entry(key: ApiKey) -> _Entry:
+    caller = Caller(key.id, key.scopes, key.description)
+    if key.expires_at is None:
+        return _Entry(caller, inf, _UNKNOWN.code, _UNKNOWN.detail, _UNKNOWN.fields)
+    moment = _spoken(key.expires_at)
+    return _Entry(
+        caller,
+        key.expires_at.timestamp(),
+        "expired_api_key",
+        f"the API key expired at {moment}",
+        _refused_fields("invalid_token", f"The API key expired at {moment}"),
+    )
+
+
+def _spoken(moment: datetime) -> str:
+    """RFC 3339 in UTC, with fractions of a second only where there are some."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+class KeyTable:
+    """The API keys of a configuration, for one lookup a request. Its ``repr`` shows no key."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
+        self._entries = {key.digest: _entry(key) for key in keys}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def authenticate(self, headers: Headers, now: float) -> Caller | GatewayError:
+        """Who sent these header fields, at ``now`` in seconds since the epoch.
+
+        Returns, without raising it, the refusal: ``missing_api_key``, ``invalid_api_key`` or
+        ``expired_api_key`` (401), or ``ambiguous_credentials`` (400). No detail quotes what was
+        sent.
+        """
+        api_key: bytes | None = None
+        authorization: bytes | None = None
+        for name, value in headers:
+            length = len(name)
+            if length == _API_KEY_LENGTH and name.lower() == _API_KEY:
+                given = value.strip(b" \t")
+                if api_key is not None and api_key != given:
+                    return _ambiguous("X-API-Key was sent twice, with different values")
+                api_key = given
+            elif length == _AUTHORIZATION_LENGTH and name.lower() == _AUTHORIZATION:
+                given = value.strip(b" \t")
+                if authorization is not None and authorization != given:
+                    return _ambiguous("Authorization was sent twice, with different values")
+                authorization = given
+        key = api_key
+        if authorization is not None and _BEARER.match(authorization):
+            token = _bearer_token(authorization)
+            if api_key is not None and api_key != token:
+                return _ambiguous("X-API-Key and Authorization: Bearer carry different keys")
+            key = token
+        if key is None:
+            return fault("missing_api_key", _MISSING, _MISSING_FIELDS)
+        entry = self._find(key)
+        if now < entry.good_until:
+            return entry.caller
+        return fault(entry.code, entry.detail, entry.fields)
+
+    def _find(self, key: bytes) -> _Entry:
+        """The entry for what was sent as a key; nothing above the bound is hashed."""
+        if len(key) > MAX_API_KEY_LENGTH or not _VISIBLE.fullmatch(key):
+            return _UNKNOWN
+        return self._entries.get(key_digest(key), _UNKNOWN)
+
+
+def _bearer_token(authorization: bytes) -> bytes:
+    """The token of a Bearer ``Authorization``, empty when it is not exactly one."""
+    if len(authorization) > _MAX_AUTHORIZATION_LENGTH:
+        return b""
+    match = _BEARER_CREDENTIALS.fullmatch(authorization)
+    return b"" if match is None else match[1]
+
+
+def _ambiguous(detail: str) -> GatewayError:
+    return fault("ambiguous_credentials", detail, _AMBIGUOUS_FIELDS)
+
+
+def strip_credentials(headers: Headers) -> Headers:
+    """The fields without the gateway's credential, for the lease.
+
+    Of a request that was authenticated. Every ``X-API-Key`` goes, and every ``Authorization`` of
+    the scheme ``Bearer``: that was the credential itself, since one that differs from ``X-API-Key``
+    is refused. An ``Authorization`` of another scheme is between the caller and the lease and
+    stays.
+    """
+    return [field for field in headers if not _is_credential(*field)]
+
+
+def _is_credential(name: bytes, value: bytes) -> bool:
+    length = len(name)
+    if length == _API_KEY_LENGTH:
+        return name.lower() == _API_KEY
+    return (
+        length == _AUTHORIZATION_LENGTH
+        and name.lower() == _AUTHORIZATION
+        and _BEARER.match(value.strip(b" \t")) is not None
+    )
