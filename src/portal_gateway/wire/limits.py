@@ -97,6 +97,7 @@ the memory a hostile one can take.
 RECORD_PLAINTEXT = 32 * 1024
 """Bytes of plaintext in the records that we write.
 
-The usual size among Portal's peers. Fewer bytes cost speed, more gain none and delay the first
-byte, because the peer can use nothing of a record before it has all of it.
+The usual size among Portal's peers. Records of 64 KiB are sealed and opened 3 to 10 % faster, those
+of 16 KiB as much slower; but a peer can use nothing of a record before it has all of it, and
+sealing is a small part of what a byte costs.
 """

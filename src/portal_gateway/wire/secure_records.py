@@ -112,7 +112,9 @@ class RecordOpener:
             # Nothing is copied but the parts of records that are not wholly in ``data``.
             with memoryview(data) as view:
                 start = self._complete(view, opened) if self._buffer else 0
-                self._open_whole(view, start, opened)
+                start = self._open_whole(view, start, opened)
+                if start < len(view):
+                    self._buffer += view[start:]
         except RecordError as error:
             self._failure = error
             self._buffer.clear()
@@ -142,32 +144,32 @@ class RecordOpener:
                 break
             self._needed = _PREFIX + _checked_length(buffer, 0)
         with memoryview(buffer) as record:
-            self._open(record, 0, self._needed, opened)
+            self._open_whole(record, 0, opened)
         # A new one, not clear(): what a record of many megabytes took is given back.
         self._buffer = bytearray()
         self._needed = _PREFIX
         return start
 
-    def _open_whole(self, view: memoryview, start: int, opened: list[bytes]) -> None:
-        """Open the records that are whole in ``view`` from ``start`` on; buffer what is left."""
+    def _open_whole(self, view: memoryview, start: int, opened: list[bytes]) -> int:
+        """Open the records that are whole in ``view`` from ``start`` on; the offset after them."""
         size = len(view)
+        decrypt = self._decrypt
         while size - start >= _PREFIX:
             end = start + _PREFIX + _checked_length(view, start)
             if end > size:
                 self._needed = end - start
                 break
-            self._open(view, start, end, opened)
+            body = start + _BODY
+            try:
+                plaintext = decrypt(view[start + _PREFIX : body], view[body:end], None)
+            except InvalidTag:
+                raise RecordCorrupt(
+                    f"the tag of a record of {end - start - _PREFIX} bytes does not fit"
+                ) from None
             start = end
-        self._buffer += view[start:]
-
-    def _open(self, view: memoryview, start: int, end: int, opened: list[bytes]) -> None:
-        body = start + _BODY
-        try:
-            plaintext = self._decrypt(view[start + _PREFIX : body], view[body:end], None)
-        except InvalidTag:
-            raise RecordCorrupt(f"the tag of a record of {end - body} bytes does not fit") from None
-        if plaintext:
-            opened.append(plaintext)
+            if plaintext:
+                opened.append(plaintext)
+        return start
 
 
 def _checked_length(buffer: bytearray | memoryview, start: int) -> int:
