@@ -1,7 +1,8 @@
 """What a yamux session reports.
 
 Named tuples, since one is made for every data frame. They are facts about the past: the session has
-already moved on when they are read, so a stream named in one may be reset by a later one of the same list.
+already moved on when they are read, so a stream named in one may be reset by a later one of the
+same list.
 """
 
 from typing import NamedTuple
@@ -32,7 +33,7 @@ class StreamAccepted(NamedTuple):
 
 
 class DataReceived(NamedTuple):
-    """Payload, at least one byte; to be given back with ``consume`` once the application took it."""
+    """At least one byte of payload; ``consume`` gives its credit back once the application took it."""
 
     stream_id: int
     data: bytes
@@ -53,8 +54,8 @@ class StreamEnded(NamedTuple):
 class StreamReset(NamedTuple):
     """The stream is gone in both directions, with whatever was not consumed.
 
-    Mostly the peer did it; the session does so itself when a peer sends after its own FIN, and when the
-    session's buffered bytes exceed their bound and this stream holds most of them.
+    Mostly the peer did it; the session does so itself when a peer sends after its own FIN, and when
+    the session's buffered bytes exceed their bound and this stream holds most of them.
     """
 
     stream_id: int
@@ -67,7 +68,7 @@ class PongReceived(NamedTuple):
 
 
 class GoAwayReceived(NamedTuple):
-    """The peer takes no more streams (code 0), or gave the session up (any other; a failure follows)."""
+    """The peer takes no more streams (code 0), or gave up the session (else; a failure follows)."""
 
     code: int
 

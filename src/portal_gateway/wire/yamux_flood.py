@@ -2,17 +2,18 @@
 
 There is no clock here; frames are weighed against what explains them.
 
-- **Answers.** A ping or a SYN makes us queue 12 bytes. At most ``ANSWERS_PER_TURN`` between two calls of
-  ``data_to_send``: this bounds what a peer can make us hold when it does not read.
-- **Unexplained frames**, counted since the last frame that carried something, or the last time that we
-  opened a stream, sent data or a ping: a ping while an earlier answer still waits, a pong nobody
-  asked for, credit of zero or credit for a stream on which nothing was sent since the last, an empty data
-  frame, a SYN beyond the backlog, another go-away. More than ``MAX_UNEXPLAINED_FRAMES`` end the session.
-  The pings of the genuine relay (every 30 s) are not counted even on a session that is idle for days, as
-  each was answered before the next.
-- **Late frames**, for a stream that is gone: it went while they were under way. Each stream that goes
-  explains a few; what exceeds them is unexplained. Their payload is discarded and must fit the credit that
-  was left on the streams that went, so over a session no byte is taken that was not granted.
+- **Answers.** A ping or a SYN makes us queue 12 bytes. At most ``ANSWERS_PER_TURN`` between two
+  calls of ``data_to_send``: this bounds what a peer can make us hold when it does not read.
+- **Unexplained frames**, counted since the last frame that carried something, or the last time that
+  we opened a stream, sent data or a ping: a ping while an earlier answer still waits, a pong nobody
+  asked for, credit of zero or credit for a stream on which nothing was sent since the last, an
+  empty data frame, a SYN beyond the backlog, another go-away. More than ``MAX_UNEXPLAINED_FRAMES``
+  end the session. The pings of the genuine relay (every 30 s) are not counted even on a session
+  that is idle for days, as each was answered before the next.
+- **Late frames**, for a stream that is gone: it went while they were under way. Each stream that
+  goes explains a few; what exceeds them is unexplained. Their payload is discarded and must fit the
+  credit that was left on the streams that went, so over a session no byte is taken that was not
+  granted.
 """
 
 from portal_gateway.wire.errors import FloodDetected, WindowExceeded

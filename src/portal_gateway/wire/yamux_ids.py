@@ -1,4 +1,4 @@
-"""Stream ids: the yamux client's are odd, the server's even, 0 is the session; none is used twice."""
+"""Stream ids: a yamux client's are odd, a server's even, 0 is the session; none is used twice."""
 
 from enum import Enum
 
@@ -18,8 +18,8 @@ class Role(Enum):
 class StreamIds:
     """The ids that were used on one session, by either side, in bounded memory.
 
-    The genuine peer's SYNs overtake each other (see ``MAX_SKIPPED_IDS``), so an id below the highest is
-    new when it was skipped, and the latest skipped ids are remembered.
+    The genuine peer's SYNs overtake each other (see ``MAX_SKIPPED_IDS``), so an id below the
+    highest is new when it was skipped, and the latest skipped ids are remembered.
     """
 
     __slots__ = ("_highest", "_next", "_skipped")
@@ -48,7 +48,7 @@ class StreamIds:
         return stream_id < self._next if self.is_ours(stream_id) else stream_id <= self._highest
 
     def peer_opens(self, stream_id: int) -> None:
-        """Record the id of a SYN; raises InvalidStreamId for zero, our parity, or an id used before."""
+        """Record the id of a SYN; raises InvalidStreamId for zero, our parity, or one used before."""
         if stream_id == 0 or self.is_ours(stream_id):
             raise InvalidStreamId(f"the peer cannot open stream {stream_id}")
         highest = self._highest

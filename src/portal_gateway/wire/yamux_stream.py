@@ -2,17 +2,17 @@
 
 ::
 
-                    SEND_FIN                  RECEIVE_FIN
-    OPEN ────────► LOCAL_ENDED ────────► CLOSED ◄──────── REMOTE_ENDED ◄──────── OPEN
-                                RECEIVE_FIN      SEND_FIN             RECEIVE_FIN
-    any state but CLOSED ──── SEND_RST, RECEIVE_RST ────► CLOSED
+    OPEN ─── SEND_FIN ────► LOCAL_ENDED ──── RECEIVE_FIN ──► CLOSED
+    OPEN ─── RECEIVE_FIN ─► REMOTE_ENDED ─── SEND_FIN ─────► CLOSED
+    any of the three ─── SEND_RST or RECEIVE_RST ──────────► CLOSED
 
 How a stream came to be is apart from that (``Phase``): data and FIN may be sent before the ACK.
 
-The receive window is one sum, at every moment:
+The receive window is one sum, at every moment::
 
-    window = credit (the peer may send) + buffered (arrived, not consumed) + returnable (consumed, not yet
-    granted again)
+    window = credit       what the peer may still send
+           + buffered     what arrived and was not consumed
+           + returnable   what was consumed and not granted again
 """
 
 from enum import IntEnum
@@ -26,7 +26,7 @@ __all__ = ["TRANSITIONS", "Phase", "Signal", "State", "YamuxStream"]
 class Phase(IntEnum):
     """How far the opening of a stream got."""
 
-    WAITING = 0  # ours; too many unacknowledged, so the SYN has not left
+    WAITING = 0  # ours; too many are unacknowledged, so the SYN has not left
     OPENING = 1  # ours; SYN sent
     OFFERED = 2  # the peer's; not accepted yet
     ESTABLISHED = 3
@@ -64,14 +64,19 @@ TRANSITIONS: Final[dict[tuple[State, Signal], State]] = {
     (State.REMOTE_ENDED, Signal.RECEIVE_RST): State.CLOSED,
 }
 
+_PEER_SENDS = frozenset((State.OPEN, State.LOCAL_ENDED))
+_WE_SEND = frozenset((State.OPEN, State.REMOTE_ENDED))
+_ANNOUNCED = frozenset((Phase.OPENING, Phase.ESTABLISHED))
+
 
 class YamuxStream:
     """What a session knows of one stream.
 
-    ``receivable`` and ``sendable`` are derived from phase and state and kept as attributes, since they are
-    asked for every frame. ``explained`` is set while a window update of the peer would have a cause:
-    before its first, and after data was sent. ``volume`` counts bytes granted again since the window last
-    grew; ``extra`` is what it grew by.
+    ``receivable``: the peer may send data; ``sendable``: we may. Both follow from phase and state,
+    and are attributes because they are asked for every frame. ``explained``: a window update of the
+    peer would have a cause, as it is the first or data was sent since the last. ``volume``: bytes
+    granted again since the window last grew; ``extra``: what it grew by in all. ``waited``: the SYN
+    could not leave at once.
     """
 
     __slots__ = (
@@ -92,22 +97,26 @@ class YamuxStream:
 
     def __init__(self, stream_id: int, phase: Phase) -> None:
         self.stream_id = stream_id
-        self.phase = phase
         self.state = State.OPEN
-        self.waited = phase is Phase.WAITING
-        self._derive()
         self.send_window = INITIAL_WINDOW
         self.explained = True
+        self.waited = False
         self.window = INITIAL_WINDOW
         self.credit = INITIAL_WINDOW
         self.returnable = 0
         self.volume = 0
         self.extra = 0
+        self.enter(phase)
 
     @property
     def buffered(self) -> int:
         """Bytes that arrived, or were announced by a header, and were not consumed."""
         return self.window - self.credit - self.returnable
+
+    def enter(self, phase: Phase) -> None:
+        """Enter a phase of opening."""
+        self.phase = phase
+        self._derive()
 
     def advance(self, signal: Signal) -> State:
         """Take one transition of the table; KeyError where it has none."""
@@ -115,23 +124,11 @@ class YamuxStream:
         self._derive()
         return self.state
 
-    def enter(self, phase: Phase) -> None:
-        """Enter another phase of opening."""
-        self.phase = phase
-        self._derive()
-
     def _derive(self) -> None:
         self.receivable = self.state in _PEER_SENDS and self.phase is not Phase.WAITING
         self.sendable = self.state in _WE_SEND and self.phase in _ANNOUNCED
 
-    def surrender_credit(self) -> int:
-        """Take back the credit that the peer holds, as the stream is closed; returns how much it was."""
-        credit = self.credit
-        self.window -= credit
-        self.credit = 0
-        return credit
-
-
-_PEER_SENDS = frozenset((State.OPEN, State.LOCAL_ENDED))
-_WE_SEND = frozenset((State.OPEN, State.REMOTE_ENDED))
-_ANNOUNCED = frozenset((Phase.OPENING, Phase.ESTABLISHED))
+    def withdraw(self, count: int) -> None:
+        """Take ``count`` bytes out of credit and window: nobody will consume them."""
+        self.credit -= count
+        self.window -= count
