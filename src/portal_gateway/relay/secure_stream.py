@@ -1,0 +1,295 @@
+"""The secure channel over a stream: a protocol below, a transport above.
+
+It drives a ``SecureChannel`` of either role over the transport it is connected to, a ``Substream``
+or any other. Once the handshake is over it is the transport of the protocol that it is started
+with; that protocol cannot tell it from TCP.
+
+Back-pressure is that of the transport below: producers are registered there, pausing pauses it, and
+what one delivery had decrypted when the protocol paused in the midst of it waits here.
+
+How it ends for the protocol above:
+
+======================================= ========================================================
+the peer ended between two records      readConnectionLost for a half-closeable protocol, else
+                                        ConnectionDone and both directions close
+the peer ended inside a record, or a    the GatewayError ``upstream_protocol_error``; the stream
+record cannot be opened                 is reset
+the transport below was lost            that reason
+======================================= ========================================================
+
+Portal's tunnels end both directions as soon as one ends: do not call ``loseWriteConnection`` before
+the answer is here.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IHalfCloseableProtocol,
+    IProducer,
+    IProtocol,
+    IPushProducer,
+    IReactorTime,
+    ITransport,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.relay.substream import RelayAddress
+from portal_gateway.wire.errors import IdentityError, StaleTimestamp, WireError
+from portal_gateway.wire.secure_channel import SecureChannel
+
+__all__ = ["SecureStream", "channel_fault"]
+
+
+def channel_fault(error: WireError) -> GatewayError:
+    """What a fault of the secure channel is to a caller.
+
+    ``identity_mismatch`` when the peer is not who it should be, else ``upstream_protocol_error``.
+    """
+    if isinstance(error, IdentityError):
+        return fault("identity_mismatch", "The lease did not prove the identity it should have")
+    if isinstance(error, StaleTimestamp):
+        return fault("upstream_protocol_error", "The lease's clock and the gateway's differ")
+    return fault("upstream_protocol_error", f"The lease broke the secure channel: {error}")
+
+
+@implementer(ITransport, IConsumer, IPushProducer, IProtocol, IHalfCloseableProtocol)
+class SecureStream:
+    """``channel`` over the transport that this is connected to.
+
+    ``established`` is called once, with this, when the handshake is over, and calls ``start`` with
+    the protocol to connect. ``failed`` is called once instead when it does not come to that, with
+    the reason: the ``GatewayError`` of ``channel_fault``, or why the transport was lost
+    (``ConnectionDone`` when the peer ended before it sent one byte).
+    """
+
+    __slots__ = (
+        "_channel",
+        "_clock",
+        "_delivery_due",
+        "_established",
+        "_failed",
+        "_heard",
+        "_held",
+        "_paused",
+        "_protocol",
+        "_reason",
+        "_transport",
+        "disconnecting",
+    )
+
+    def __init__(
+        self,
+        channel: SecureChannel,
+        clock: IReactorTime,
+        established: Callable[["SecureStream"], None],
+        failed: Callable[[Failure], object],
+    ) -> None:
+        self._channel = channel
+        self._clock = clock
+        self._established: Callable[[SecureStream], None] | None = established
+        self._failed: Callable[[Failure], object] | None = failed
+        self._protocol: IProtocol | None = None
+        self._transport: Any = None
+        self._held: deque[bytes] = deque()
+        self._delivery_due = False
+        self._heard = False
+        self._paused = False
+        self._reason: Failure | None = None
+        self.disconnecting = False
+
+    def __repr__(self) -> str:
+        return f"<SecureStream peer={self._channel.peer} over {self._transport!r}>"
+
+    @property
+    def channel(self) -> SecureChannel:
+        """The channel: who the peer proved to be, and the protocol agreed on."""
+        return self._channel
+
+    def start(self, protocol: IProtocol) -> None:
+        """Connect ``protocol``."""
+        self._protocol = protocol
+        protocol.makeConnection(self)
+
+    # IProtocol: what the transport below calls.
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """Start the handshake: a client's message leaves at once."""
+        self._transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """Start the handshake."""
+        self._send()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Handshake messages and records, cut anywhere."""
+        self._heard = True
+        channel = self._channel
+        try:
+            opened = channel.receive_data(data)
+        except WireError as error:
+            # What came intact before the fault is as good as if it had come in another delivery.
+            opened = channel.opened
+            self._reason = Failure(channel_fault(error))
+        if self._established is not None and channel.established:
+            self._announce()
+        self._held += opened
+        self._deliver_held()
+
+    def readConnectionLost(self) -> None:
+        """The peer's FIN; the transport below holds it back while it is paused."""
+        try:
+            self._channel.receive_eof()
+        except WireError as error:
+            if self._heard:
+                self._fail(Failure(channel_fault(error)))
+                return
+        half_closeable = IHalfCloseableProtocol(self._protocol, None)
+        if self._protocol is not None and half_closeable is not None:
+            half_closeable.readConnectionLost()
+        else:
+            self._transport.loseConnection()
+            self._end(Failure(ConnectionDone()))
+
+    def writeConnectionLost(self) -> None:
+        """Our FIN has left."""
+        half_closeable = IHalfCloseableProtocol(self._protocol, None)
+        if half_closeable is not None:
+            half_closeable.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The transport below is gone."""
+        self._end(reason)
+
+    # ITransport: what the protocol above calls.
+
+    def write(self, data: bytes) -> None:
+        """Seal and send ``data``; dropped once the stream is over or is to be closed."""
+        if data and self._protocol is not None:
+            self._channel.send_data(data)
+            self._transport.write(self._channel.data_to_send())
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Seal the pieces as one."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Send what was written, then end the stream."""
+        self.disconnecting = True
+        self._held.clear()
+        self._transport.loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        """Send what was written, then end this direction."""
+        self._transport.loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        """Reset the stream."""
+        self.disconnecting = True
+        self._held.clear()
+        self._transport.abortConnection()
+
+    def getPeer(self) -> IAddress:
+        """The lease, or the client: the id that it proved."""
+        address: IAddress = self._transport.getPeer()
+        peer = self._channel.peer
+        if peer is None:
+            return address
+        return RelayAddress(peer.id, getattr(address, "port", 0))
+
+    def getHost(self) -> IAddress:
+        """This end's address on the transport below."""
+        address: IAddress = self._transport.getHost()
+        return address
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing to do: a record is never delayed."""
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Nothing to do: the connection below pings."""
+
+    # IConsumer and IPushProducer, for the protocol above.
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Steer ``producer`` by the room below.
+
+        Raises ``RuntimeError`` when there is one already.
+        """
+        self._transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """The producer has written everything."""
+        self._transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing until ``resumeProducing``."""
+        self._paused = True
+        self._transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Deliver again: what waits here first, in the next turn of the reactor."""
+        self._paused = False
+        if not self._held:
+            self._transport.resumeProducing()
+        elif not self._delivery_due:
+            self._delivery_due = True
+            self._clock.callLater(0, self._resume_delivery)
+
+    def stopProducing(self) -> None:
+        """Whoever consumed what arrives is gone."""
+        self.loseConnection()
+
+    # Inside.
+
+    def _send(self) -> None:
+        data = self._channel.data_to_send()
+        if data:
+            self._transport.write(data)
+
+    def _announce(self) -> None:
+        """The handshake is over."""
+        established, self._established, self._failed = self._established, None, None
+        assert established is not None
+        self._send()
+        established(self)
+
+    def _resume_delivery(self) -> None:
+        self._delivery_due = False
+        self._deliver_held()
+        if not self._held and not self._paused:
+            self._transport.resumeProducing()
+
+    def _deliver_held(self) -> None:
+        """Deliver what was decrypted, while the protocol wants it; then the fault, if any."""
+        held = self._held
+        while held and not self._paused:
+            data = held.popleft()
+            if self._protocol is None or self.disconnecting:
+                held.clear()
+                break
+            self._protocol.dataReceived(data)
+        if self._reason is not None and not held:
+            self._fail(self._reason)
+
+    def _fail(self, reason: Failure) -> None:
+        """The peer broke the channel: reset the stream."""
+        self._transport.abortConnection()
+        self._end(reason)
+
+    def _end(self, reason: Failure) -> None:
+        """Tell whoever is to be told, once."""
+        self._reason = None
+        self._held.clear()
+        protocol, self._protocol = self._protocol, None
+        failed, self._failed, self._established = self._failed, None, None
+        if failed is not None:
+            failed(reason)
+        elif protocol is not None:
+            protocol.connectionLost(reason)

@@ -1,0 +1,451 @@
+"""One multiplexed stream as a transport: HTTP code above it cannot tell it from TCP.
+
+Back-pressure, both ways:
+
+- What is written goes into the peer's window while there is room and the connection takes it, else
+  it waits here and the producer that writes it is paused: above ``HIGH_WATER`` bytes, or at once
+  while the connection below is congested. It is resumed when nothing waits any more.
+- What arrives is given back to the peer as credit only when the protocol took it. While the
+  protocol is paused it waits here, so the peer's window closes and the peer stops: at most one
+  window waits.
+
+The ways to end::
+
+    loseConnection        all that was written, then FIN; over when the peer's FIN or RST is here,
+                          reset when that takes longer than CLOSE_WAIT, or when nothing could be
+                          sent for SEND_STALL
+    loseWriteConnection   all that was written, then FIN; reading goes on
+    abortConnection       RST, at once
+    the peer's FIN        readConnectionLost for a protocol that is half-closeable, else the end
+    the peer's RST        the end: ConnectionLost
+    the connection dies   the end, with the RelayLost that says why
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProducer,
+    IProtocol,
+    IPushProducer,
+    ITransport,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from portal_gateway.relay.connection import RelayConnection
+
+__all__ = ["CLOSE_WAIT", "HIGH_WATER", "SEND_STALL", "RelayAddress", "Substream"]
+
+HIGH_WATER = 64 * 1024
+"""Bytes waiting to be sent above which the producer is paused: Twisted's figure for a socket."""
+
+CLOSE_WAIT = 5.0
+"""Seconds between our FIN and the peer's; honest peers end both directions as soon as one ends."""
+
+SEND_STALL = 30.0
+"""Seconds that a stream which is to be closed may wait for room to send what was written."""
+
+
+@implementer(IAddress)
+@dataclass(frozen=True, slots=True)
+class RelayAddress:
+    """An end of a stream: ``host`` is the relay's name or a lease's id, ``port`` the stream's."""
+
+    host: str
+    port: int
+    type: str = "PORTAL"
+
+
+@implementer(ITransport, IConsumer, IPushProducer)
+class Substream:
+    """A stream of a ``RelayConnection``; made there.
+
+    ``disconnecting`` is set once ``loseConnection`` was called, as in Twisted's transports.
+    """
+
+    log = Logger("portal_gateway.relay")
+
+    __slots__ = (
+        "_buffer",
+        "_buffered",
+        "_connection",
+        "_delivery_due",
+        "_ended_by_peer",
+        "_finished",
+        "_paused",
+        "_producer",
+        "_producer_paused",
+        "_pull_due",
+        "_received",
+        "_streaming",
+        "_timer",
+        "_write_ended",
+        "_write_ending",
+        "disconnecting",
+        "protocol",
+        "queued",
+        "stream_id",
+    )
+
+    def __init__(self, connection: "RelayConnection", stream_id: int) -> None:
+        self._connection = connection
+        self.stream_id = stream_id
+        self.protocol: IProtocol | None = None
+        self.disconnecting = False
+        # Whether the connection has this stream in its queue for a turn; kept by the connection.
+        self.queued = False
+        self._buffer: deque[bytes | memoryview] = deque()
+        self._buffered = 0
+        self._received: deque[bytes] = deque()
+        self._delivery_due = False
+        self._paused = False
+        self._ended_by_peer = False
+        self._write_ending = False
+        self._write_ended = False
+        self._finished = False
+        self._producer: Any = None
+        self._streaming = False
+        self._producer_paused = False
+        self._pull_due = False
+        self._timer: IDelayedCall | None = None
+
+    def __repr__(self) -> str:
+        return f"<Substream {self.stream_id} of {self._connection.name}>"
+
+    def start(self, protocol: IProtocol) -> None:
+        """Connect ``protocol``; also replaces one, with no notice to the one before."""
+        self.protocol = protocol
+        protocol.makeConnection(self)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the protocol has not been told of the end yet."""
+        return not self._finished
+
+    # ITransport.
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``, or keep it until there is room; dropped once this half is ending."""
+        if not data or self._write_ended or self._finished:
+            return
+        if (self._write_ending or self.disconnecting) and self._producer is None:
+            return
+        taken = 0
+        if not self._buffer:
+            taken = self._connection.send_now(self.stream_id, data)
+        if taken < len(data):
+            self._buffer.append(memoryview(data)[taken:] if taken else data)
+            self._buffered += len(data) - taken
+            self._connection.wait_for_turn(self)
+        if self._producer is not None:
+            self._steer_producer()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Send the pieces as one."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Send what was written (and what a registered producer still writes), then FIN."""
+        if self.disconnecting or self._finished:
+            return
+        self.disconnecting = True
+        self._drop_received()
+        if self._write_ended:
+            self._fin_sent()
+        else:
+            self._end_within(SEND_STALL)
+            self._end_writing_when_drained()
+
+    def loseWriteConnection(self) -> None:
+        """Send what was written, then FIN; go on reading."""
+        if self._write_ending or self._finished:
+            return
+        self._write_ending = True
+        self._end_writing_when_drained()
+
+    def abortConnection(self) -> None:
+        """Reset the stream. The protocol is told in the next turn of the reactor."""
+        if self._finished:
+            return
+        self.disconnecting = True
+        self._forget(reset=True)
+        self._connection.call_soon(self._finish, Failure(ConnectionAborted()))
+
+    def getPeer(self) -> IAddress:
+        """The relay and the stream's id."""
+        return RelayAddress(self._connection.name, self.stream_id)
+
+    def getHost(self) -> IAddress:
+        """The same: a stream has no address of its own at this end."""
+        return RelayAddress(self._connection.name, self.stream_id)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing to do: the connection below never delays."""
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Nothing to do: the connection below pings."""
+
+    # IConsumer: what writes here.
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Steer ``producer`` by the room there is.
+
+        Raises ``RuntimeError`` when there is one already.
+        """
+        if self._producer is not None:
+            raise RuntimeError("a producer is registered already")
+        if self._finished or self._write_ended:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        self._streaming = streaming
+        self._producer_paused = False
+        self._steer_producer()
+
+    def unregisterProducer(self) -> None:
+        """The producer has written everything."""
+        self._producer = None
+        self._end_writing_when_drained()
+
+    # IPushProducer: what is read from here.
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing, and give no credit back, until ``resumeProducing``."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Deliver again, from the next turn of the reactor on."""
+        self._paused = False
+        if (self._received or self._ended_by_peer) and not self._delivery_due:
+            self._delivery_due = True
+            self._connection.call_soon(self._deliver_waiting)
+
+    def stopProducing(self) -> None:
+        """Whoever consumed what arrives is gone."""
+        self.loseConnection()
+
+    # What the connection calls.
+
+    def send_slice(self, limit: int) -> bool:
+        """Move at most ``limit`` waiting bytes into the window; whether more could go at once."""
+        if self._write_ended:
+            return False
+        buffer = self._buffer
+        while buffer and limit:
+            data = buffer[0]
+            size = len(data)
+            if size > limit:
+                data = memoryview(data)[:limit]
+            taken = self._connection.send(self.stream_id, data)
+            self._buffered -= taken
+            if taken == size:
+                buffer.popleft()
+            elif taken:
+                buffer[0] = memoryview(buffer[0])[taken:]
+            limit -= taken
+            if taken and self._timer is not None:
+                self._end_within(SEND_STALL)
+            if taken < len(data):
+                # The window is closed; the connection hears when it opens.
+                return False
+        if buffer:
+            return True
+        if self._producer is not None:
+            self._steer_producer()
+        self._end_writing_when_drained()
+        return False
+
+    def window_opened(self) -> None:
+        """The peer granted credit."""
+        if self._buffer:
+            self._connection.wait_for_turn(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the peer."""
+        if self.disconnecting:
+            self._connection.consume(self.stream_id, len(data))
+        elif self._paused or self._received:
+            self._received.append(data)
+        else:
+            self._deliver(data)
+
+    def ended_by_peer(self) -> None:
+        """The peer's FIN."""
+        self._ended_by_peer = True
+        if self.disconnecting:
+            if self._write_ended:
+                self._finish(Failure(ConnectionDone()))
+        elif not self._paused and not self._received:
+            self._deliver_end()
+
+    def reset_by_peer(self) -> None:
+        """The peer's RST."""
+        self._forget(reset=False)
+        self._finish(Failure(ConnectionLost("the stream was reset")))
+
+    def connection_lost(self, reason: Failure) -> None:
+        """The connection below is gone."""
+        self._forget(reset=False)
+        self._finish(reason)
+
+    # Inside: receiving.
+
+    def _deliver(self, data: bytes) -> None:
+        assert self.protocol is not None
+        try:
+            self.protocol.dataReceived(data)
+        except Exception:  # noqa: BLE001  # a protocol's defect must not end everybody's connection
+            self.log.failure("a protocol on a relay stream failed")
+            self.abortConnection()
+        else:
+            self._connection.consume(self.stream_id, len(data))
+
+    def _deliver_waiting(self) -> None:
+        self._delivery_due = False
+        if self._finished:
+            return
+        received = self._received
+        while received and not self._paused and not self.disconnecting:
+            self._deliver(received.popleft())
+        if self._ended_by_peer and not (received or self._paused or self.disconnecting):
+            self._deliver_end()
+
+    def _deliver_end(self) -> None:
+        """Tell the protocol of the peer's FIN."""
+        half_closeable = _half_closeable(self.protocol)
+        if half_closeable is None:
+            # As with TCP, both directions end. A peer that was not sent everything must not take
+            # our end for a clean one.
+            if self._buffer:
+                self._forget(reset=True)
+            elif not self._write_ended:
+                self._write_ended = True
+                self._connection.send_fin(self.stream_id)
+            self._finish(Failure(ConnectionDone()))
+            return
+        try:
+            half_closeable.readConnectionLost()
+        except Exception:  # noqa: BLE001  # as in _deliver
+            self.log.failure("a protocol on a relay stream failed")
+            self.abortConnection()
+        else:
+            if self._write_ended and not self.disconnecting:
+                self._finish(Failure(ConnectionDone()))
+
+    def _drop_received(self) -> None:
+        self._paused = False
+        while self._received:
+            self._connection.consume(self.stream_id, len(self._received.popleft()))
+
+    # Inside: sending.
+
+    def _steer_producer(self) -> None:
+        """Pause or resume the producer by what waits to be sent."""
+        if not self._streaming:
+            if not self._buffer and not self._pull_due:
+                self._pull_due = True
+                self._connection.call_soon(self._pull)
+        elif self._producer_paused:
+            if not self._buffer:
+                self._producer_paused = False
+                self._producer.resumeProducing()
+        elif self._buffered > HIGH_WATER or (self._buffer and self._connection.congested):
+            self._producer_paused = True
+            self._producer.pauseProducing()
+
+    def _pull(self) -> None:
+        self._pull_due = False
+        if self._producer is not None and not self._streaming and not self._buffer:
+            self._producer.resumeProducing()
+
+    def _end_writing_when_drained(self) -> None:
+        if not (self.disconnecting or self._write_ending) or self._write_ended or self._finished:
+            return
+        if self._buffer or self._producer is not None:
+            return
+        self._write_ended = True
+        self._connection.send_fin(self.stream_id)
+        if self.disconnecting:
+            self._fin_sent()
+            return
+        half_closeable = _half_closeable(self.protocol)
+        if half_closeable is not None:
+            self._connection.call_soon(self._tell_write_ended, half_closeable)
+        elif self._ended_by_peer and not self._received:
+            self._connection.call_soon(self._finish, Failure(ConnectionDone()))
+
+    def _tell_write_ended(self, half_closeable: IHalfCloseableProtocol) -> None:
+        if self._finished:
+            return
+        try:
+            half_closeable.writeConnectionLost()
+        except Exception:  # noqa: BLE001  # as in _deliver
+            self.log.failure("a protocol on a relay stream failed")
+            self.abortConnection()
+        if self._ended_by_peer and not self._received:
+            self._finish(Failure(ConnectionDone()))
+
+    def _fin_sent(self) -> None:
+        """Both ends are to close, and ours is: wait for the peer's."""
+        if self._ended_by_peer:
+            self._connection.call_soon(self._finish, Failure(ConnectionDone()))
+        else:
+            self._end_within(CLOSE_WAIT)
+
+    # Inside: the end.
+
+    def _end_within(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.reset(seconds)
+        else:
+            self._timer = self._connection.clock.callLater(seconds, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        written = self._write_ended
+        self._forget(reset=True)
+        # After our FIN everything was sent, so the end is a clean one for the protocol.
+        self._finish(Failure(ConnectionDone() if written else ConnectionLost("sending stalled")))
+
+    def _forget(self, *, reset: bool) -> None:
+        """Leave the connection's table; what waits is dropped."""
+        self._write_ended = True
+        self._buffer.clear()
+        self._buffered = 0
+        self._received.clear()
+        self._connection.forget(self, reset=reset)
+
+    def _finish(self, reason: Failure) -> None:
+        """Tell the protocol, once."""
+        if self._finished:
+            return
+        self._finished = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._connection.forget(self, reset=False)
+        producer, self._producer = self._producer, None
+        protocol, self.protocol = self.protocol, None
+        try:
+            if producer is not None:
+                producer.stopProducing()
+            if protocol is not None:
+                protocol.connectionLost(reason)
+        except Exception:  # noqa: BLE001  # as in _deliver
+            self.log.failure("a protocol on a relay stream failed")
+
+
+def _half_closeable(protocol: IProtocol | None) -> IHalfCloseableProtocol | None:
+    """``protocol`` if it wants to hear of each half that closes."""
+    adapted: IHalfCloseableProtocol | None = IHalfCloseableProtocol(protocol, None)
+    return adapted
