@@ -68,6 +68,11 @@ def _as_json(request: Request, value: object, status: int = 200) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
+def _body(request: Request) -> bytes:
+    content: bytes = b"" if request.content is None else request.content.read()
+    return content
+
+
 class _Overview(Resource):
     def render_GET(self, request: Request) -> bytes:
         paths = {
@@ -92,7 +97,7 @@ class _Echo(Resource):
             "method": request.method.decode("latin-1"),
             "target": request.uri.decode("latin-1"),
             "headers": fields[:MAX_TOLD],
-            "body": request.content.read().decode("utf-8", "replace"),
+            "body": _body(request).decode("utf-8", "replace"),
         }
         return _as_json(request, told)
 
@@ -142,7 +147,7 @@ class _Mcp(Resource):
 
     def render_POST(self, request: Request) -> bytes:
         try:
-            call = json.loads(request.content.read())
+            call = json.loads(_body(request))
             method, call_id = call["method"], call.get("id")
         except (ValueError, KeyError, TypeError, AttributeError):
             return _as_json(request, _rpc_error(None, -32700, "not a JSON-RPC request"), 400)

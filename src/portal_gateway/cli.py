@@ -1,0 +1,118 @@
+"""The command line: ``portal-gateway run | validate | demo | expose``.
+
+Exit status 0 when all went well, 1 when the configuration is invalid or the service could not
+start, 2 when the command line itself is wrong.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from portal_gateway import __version__, service
+from portal_gateway.config.loading import ConfigInvalid, load_config
+from portal_gateway.config.model import Config
+from portal_gateway.config.report import describe, describe_faults
+from portal_gateway.demo.command import Demo
+from portal_gateway.relay.expose import Exposure
+from portal_gateway.relay.reachability import unreachable_relays
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that ``arguments`` (the process's own by default) ask for."""
+    options = _parser().parse_args(arguments)
+    options.command(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="portal-gateway",
+        description="An authenticating, observable gateway in front of the Portal relay network.",
+    )
+    parser.add_argument("--version", action="version", version=f"portal-gateway {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the gateway in the foreground")
+    run.add_argument("--config", type=Path, required=True, metavar="FILE")
+    run.set_defaults(command=_run)
+
+    validate = commands.add_parser("validate", help="check a configuration file")
+    validate.add_argument("--config", type=Path, required=True, metavar="FILE")
+    validate.add_argument(
+        "--offline", action="store_true", help="do not try whether the relays can be reached"
+    )
+    validate.set_defaults(command=_validate)
+
+    demo = commands.add_parser(
+        "demo", help="a relay, a sample agent behind it and a gateway in front, on this machine"
+    )
+    demo.add_argument("--port", type=int, default=8080, help="the gateway's port (default 8080)")
+    demo.set_defaults(command=_demo)
+
+    expose = commands.add_parser("expose", help="publish a local TCP service as a lease")
+    expose.add_argument("--relay", required=True, metavar="URL", help="ws:// or wss:// URL")
+    expose.add_argument("--name", required=True, help="the lease's name")
+    expose.add_argument("--to", required=True, metavar="HOST:PORT", help="the local service")
+    expose.add_argument(
+        "--credential", type=Path, metavar="FILE", help="keep the lease's identity in this file"
+    )
+    expose.set_defaults(command=_expose)
+    return parser
+
+
+def _load(path: Path) -> Config:
+    try:
+        return load_config(path, os.environ)
+    except ConfigInvalid as invalid:
+        print("\n".join(describe_faults(invalid.faults)), file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _run(options: argparse.Namespace) -> None:
+    config = _load(options.config)
+    service.run(
+        lambda reactor, log: service.Gateway(reactor, config, log, _announce),
+        level=config.logging.level,
+        style=config.logging.format,
+    )
+
+
+def _announce(url: str) -> None:
+    print(f"Portal Gateway listens on {url}", flush=True)
+
+
+def _validate(options: argparse.Namespace) -> None:
+    config = _load(options.config)
+    print("\n".join(describe(config)))
+    if options.offline or not config.portal.relays:
+        return
+    unreachable = service.ask(lambda reactor: unreachable_relays(reactor, config.portal.relays))
+    for relay in config.portal.relays:
+        reason = unreachable.get(relay.url)
+        print(
+            f"  - Portal reachable at {relay.url}"
+            if reason is None
+            else f"  - Warning: Portal not reachable at {relay.url}: {reason}"
+        )
+
+
+def _demo(options: argparse.Namespace) -> None:
+    service.run(
+        lambda reactor, log: Demo(reactor, log, options.port), level="warning", style="text"
+    )
+
+
+def _expose(options: argparse.Namespace) -> None:
+    service.run(
+        lambda reactor, _log: Exposure(
+            reactor, options.relay, options.name, options.to, options.credential
+        ),
+        style="text",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""The reverse proxy: a request goes to its lease, the answer comes back, both as streams.
+
+Nothing is held whole. Each side pauses the other: a lease that takes no more stops the reading of
+the client's body, a client that takes no more stops the reading of the lease's. A client that goes
+away ends the exchange upstream at once.
+"""
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
+
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.frontend.answers import send_answer, send_problem
+from portal_gateway.frontend.request import Request
+from portal_gateway.policy.credentials import strip_credentials
+from portal_gateway.relay.http_client import BodyFraming, UpstreamExchange
+from portal_gateway.relay.pool import Pool
+from portal_gateway.relay.router import Router
+from portal_gateway.wire.forwarded import FORWARDING_FIELDS, VIA, forwarded_element
+from portal_gateway.wire.http1_response import ResponseHead
+from portal_gateway.wire.http_fields import Headers, end_to_end, permitted_trailers
+
+__all__ = ["ReverseProxy", "downstream_fields", "upstream_fields"]
+
+_log = Logger()
+
+_REPLACED = FORWARDING_FIELDS | {b"host", b"via", b"x-request-id", b"expect"}
+"""Request fields that the gateway writes itself. ``Expect`` is answered here: the client is asked
+for its body when the lease is there to take it."""
+
+_PERMANENT_REDIRECT = 308
+
+
+class ReverseProxy(Resource):
+    """Carries each request to the lease that its exchange names."""
+
+    isLeaf = True
+
+    def __init__(self, router: Router) -> None:
+        super().__init__()
+        self._router = router
+
+    def render(self, request: Request) -> int:
+        """Start the carriage; it answers by itself."""
+        exchange = request.exchange
+        if exchange.upstream_target is None:
+            _, mark, query = request.uri.partition(b"?")
+            location = exchange.lease_prefix + b"/" + mark + query
+            send_answer(request, _PERMANENT_REDIRECT, [(b"Location", location)])
+            return NOT_DONE_YET
+        carriage = _Carriage(request, exchange.upstream_target)
+        found = self._router.find(exchange.lease or "")
+        if isinstance(found, Pool):
+            carriage.start(found)
+        else:
+            carriage.wait_for(found)
+        return NOT_DONE_YET
+
+
+@implementer(IPushProducer)
+class _Carriage:
+    """One request on its way to a lease and back.
+
+    Toward the client's request it is the receiver of the body and the producer of the response;
+    toward the pool it is the response's sink.
+    """
+
+    __slots__ = ("_head_sent", "_looking", "_over", "_request", "_target", "_upstream")
+
+    def __init__(self, request: Request, target: bytes) -> None:
+        self._request = request
+        self._target = target
+        self._upstream: UpstreamExchange | None = None
+        self._looking: Deferred[Pool] | None = None
+        self._head_sent = False
+        self._over = False
+        request.on_disconnect(self._client_gone)
+
+    def wait_for(self, pool: Deferred[Pool]) -> None:
+        """Start once it is known where the lease is."""
+        self._looking = pool
+        pool.addCallbacks(self._found, self._not_found)
+        pool.addErrback(self._defect)
+
+    def _found(self, pool: Pool) -> None:
+        self._looking = None
+        if not self._over:
+            self.start(pool)
+
+    def _not_found(self, failure: Failure) -> None:
+        self._looking = None
+        if self._over and failure.check(CancelledError):
+            return
+        failure.trap(GatewayError)
+        if not self._over:
+            self.response_failed(failure.value)
+
+    def _defect(self, failure: Failure) -> None:
+        request_id = self._request.exchange.request_id
+        _log.failure("request could not be carried", failure, request_id=request_id)
+        if not self._over:
+            self.response_failed(fault("internal_error", "the request could not be carried"))
+
+    def start(self, pool: Pool) -> None:
+        """Send the request upstream; its body follows as the client sends it."""
+        request = self._request
+        head = request.head
+        if not request.has_body:
+            framing = BodyFraming.NONE
+        elif head.content_length is not None:
+            framing = BodyFraming.length(head.content_length)
+        else:
+            framing = BodyFraming.CHUNKED
+        request.register_response_producer(self)
+        self._upstream = pool.request(
+            head.method, self._target, upstream_fields(request), self, body=framing
+        )
+        if request.has_body and not self._over:
+            request.read_body(self)
+
+    # The client's body, on its way up.
+
+    def request_data(self, data: bytes) -> None:
+        """The client sent some of its body."""
+        if self._upstream is not None:
+            self._upstream.write(data)
+
+    def request_end(self, trailers: Headers) -> None:
+        """The client's body is complete."""
+        if self._upstream is not None:
+            self._upstream.end(permitted_trailers(trailers))
+
+    def request_aborted(self, error: GatewayError) -> None:
+        """The client's body will never be complete: it broke its framing, or was too slow."""
+        self._cancel_upstream()
+        self.response_failed(error)
+
+    def pause_request_body(self) -> None:
+        """The lease takes no more for now."""
+        self._request.pause_body()
+
+    def resume_request_body(self) -> None:
+        """The lease takes more."""
+        self._request.resume_body()
+
+    # The lease's response, on its way down.
+
+    def response_informational(self, head: ResponseHead) -> None:
+        """The lease sent a 1xx (RFC 9110 section 15.2)."""
+        self._request.send_informational(head.status, head.reason, end_to_end(head.headers))
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The lease's final status and header."""
+        self._head_sent = True
+        request = self._request
+        fields = downstream_fields(head.headers, request.exchange.request_id)
+        request.send_head(head.status, head.reason, fields, length=head.content_length)
+
+    def response_data(self, data: bytes) -> None:
+        """Some of the lease's body."""
+        self._request.send_data(data)
+
+    def response_end(self, trailers: Headers) -> None:
+        """The lease's response is complete."""
+        self._over = True
+        self._note_connection()
+        self._request.send_end(permitted_trailers(trailers))
+
+    def response_failed(self, error: GatewayError) -> None:
+        """There will be no (more) response."""
+        if self._over:
+            return
+        self._over = True
+        self._note_connection()
+        request = self._request
+        if self._head_sent:
+            # What was sent must not look complete (RFC 9112 section 8).
+            request.exchange.error = error.cause.code
+            request.abort()
+        else:
+            send_problem(request, error)
+
+    def _note_connection(self) -> None:
+        if self._upstream is not None:
+            exchange = self._request.exchange
+            exchange.reused_connection = self._upstream.reused
+            exchange.attempts = self._upstream.attempts
+
+    # The client's reading, and its going.
+
+    def pauseProducing(self) -> None:
+        """The client takes no more for now."""
+        if self._upstream is not None:
+            self._upstream.pause()
+
+    def resumeProducing(self) -> None:
+        """The client takes more."""
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    def stopProducing(self) -> None:
+        """The client takes nothing any more."""
+        self._client_gone()
+
+    def _client_gone(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._note_connection()
+        if self._looking is not None:
+            self._looking.cancel()
+        self._cancel_upstream()
+
+    def _cancel_upstream(self) -> None:
+        if self._upstream is not None:
+            self._upstream.cancel()
+
+
+def upstream_fields(request: Request) -> Headers:
+    """The header for the lease: the client's end-to-end fields without its credential, and ours.
+
+    The peer is not a trusted proxy, so what it claims about hops before it is dropped.
+    """
+    exchange = request.exchange
+    via = b""
+    host = b""
+    kept: Headers = []
+    for field in strip_credentials(end_to_end(request.head.headers)):
+        name = field[0].lower()
+        if name not in _REPLACED:
+            kept.append(field)
+        elif name == b"host":
+            host = field[1]
+        elif name == b"via":
+            via += field[1] + b", "
+    scheme = b"https" if request.is_secure else b"http"
+    client = exchange.client_address
+    return [
+        (b"Host", host),
+        *kept,
+        (b"Via", via + VIA),
+        (b"X-Forwarded-For", client.encode("ascii", "replace")),
+        (b"X-Forwarded-Proto", scheme),
+        (b"X-Forwarded-Host", host),
+        (b"X-Forwarded-Prefix", exchange.lease_prefix),
+        (b"Forwarded", forwarded_element(client, host, scheme)),
+        (b"X-Request-ID", exchange.request_id.encode("ascii")),
+    ]
+
+
+def downstream_fields(headers: Headers, request_id: str) -> Headers:
+    """The header for the client: the lease's end-to-end fields, and ours."""
+    via = b""
+    kept: Headers = []
+    for field in end_to_end(headers):
+        name = field[0].lower()
+        if name == b"via":
+            via += field[1] + b", "
+        elif name != b"x-request-id":
+            kept.append(field)
+    kept.append((b"Via", via + VIA))
+    kept.append((b"X-Request-ID", request_id.encode("ascii")))
+    return kept

@@ -1,0 +1,77 @@
+"""The Resource tree: which path is answered by what.
+
+::
+
+    /                     404
+    ├── health            alive
+    │   └── ready         ready for traffic
+    └── peer/<lease>/…    LeaseSpace → the guards in their order → ReverseProxy
+"""
+
+from collections.abc import Callable
+
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
+
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.frontend.answers import send_problem
+from portal_gateway.frontend.guards import Rules, guarded
+from portal_gateway.frontend.health import Health, Ready
+from portal_gateway.frontend.proxy import ReverseProxy
+from portal_gateway.frontend.request import Request
+from portal_gateway.policy.lease_path import split_peer_path
+from portal_gateway.relay.router import Router
+
+__all__ = ["LeaseSpace", "NothingHere", "build_tree"]
+
+
+class NothingHere(Resource):
+    """Answers every path that has no resource of its own with a problem."""
+
+    def getChild(self, path: bytes, request: Request) -> IResource:  # noqa: ARG002 - Twisted's
+        """There is nothing below either."""
+        return NothingHere()
+
+    def render(self, request: Request) -> int:
+        """Answer 404."""
+        send_problem(request, fault("not_found", "no resource has this path"))
+        return NOT_DONE_YET
+
+
+class LeaseSpace(Resource):
+    """Notes on the exchange which lease the path names, before any guard decides about it."""
+
+    isLeaf = True
+
+    def __init__(self, within: IResource) -> None:
+        super().__init__()
+        self._within = within
+
+    def render(self, request: Request) -> int | bytes:
+        """Name the lease, or refuse a path that does not name one in one way only."""
+        named = split_peer_path(request.uri)
+        if isinstance(named, GatewayError):
+            send_problem(request, named)
+            return NOT_DONE_YET
+        exchange = request.exchange
+        exchange.lease = named.lease
+        exchange.lease_prefix = b"/peer/" + named.raw_lease
+        exchange.upstream_target = named.target
+        return self._within.render(request)
+
+
+def build_tree(router: Router, rules: Rules, wall_clock: Callable[[], float]) -> IResource:
+    """The whole tree for one configuration."""
+
+    def reasons() -> list[str]:
+        if router.ready:
+            return []
+        return ["no relay session is up and no plain origin is configured"]
+
+    health = Health()
+    health.putChild(b"", health)
+    health.putChild(b"ready", Ready(reasons))
+    root = NothingHere()
+    root.putChild(b"health", health)
+    root.putChild(b"peer", LeaseSpace(guarded(ReverseProxy(router), rules, wall_clock)))
+    return root

@@ -1,0 +1,300 @@
+"""The daemon: options for twistd, and the root service built from a configuration.
+
+The only importer of the reactor.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from os import environ
+from pathlib import Path
+from typing import TextIO
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import HostnameEndpoint, serverFromString, wrapClientTLS
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IReactorCore,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.logger import ILogObserver, Logger, globalLogBeginner
+from twisted.python.components import Componentized
+from twisted.python.failure import Failure
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from portal_gateway.config.loading import ConfigInvalid, load_config
+from portal_gateway.config.model import Config, LeaseSection, Origin, RelaySection
+from portal_gateway.errors import fault
+from portal_gateway.frontend.guards import Rules
+from portal_gateway.frontend.problem import problem_response
+from portal_gateway.frontend.routes import build_tree
+from portal_gateway.frontend.site import Site
+from portal_gateway.observe.logs import Log, Sink
+from portal_gateway.observe.request_ids import request_id
+from portal_gateway.policy.credentials import KeyTable
+from portal_gateway.relay.conversations import ask_relay_info
+from portal_gateway.relay.credential_file import load_or_create_credential
+from portal_gateway.relay.directory import Directory
+from portal_gateway.relay.endpoints import LeaseEndpoint
+from portal_gateway.relay.pool import Pool, PoolLimits
+from portal_gateway.relay.router import Relay, Router
+from portal_gateway.relay.session import RelaySession
+from portal_gateway.wire.identity import Credential
+from portal_gateway.wire.messages import RelayInfo
+
+__all__ = ["Gateway", "Options", "makeService", "run"]
+
+_log = Logger()
+
+
+class Gateway(MultiService):
+    """Everything the daemon is: the relays, the tree, and the listener, started in that order.
+
+    ``announce`` is told the URL once requests are taken. As a child of twistd's application it
+    makes ``log`` the process's log.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorCore,
+        config: Config,
+        log: Log,
+        announce: Callable[[str], object] = lambda _url: None,
+    ) -> None:
+        super().__init__()
+        self._log = log
+        credential_file = config.portal.credential_file
+        credential = (
+            Credential.generate()
+            if credential_file is None
+            else load_or_create_credential(credential_file)
+        )
+        limits = PoolLimits(
+            max_idle=config.portal.pool.max_idle,
+            max_active=config.portal.pool.max_active,
+            idle_timeout=config.portal.pool.idle_timeout,
+        )
+        relays = [
+            _make_relay(reactor, section, config.leases, credential, limits)
+            for section in config.portal.relays
+        ]
+        origins = {
+            name: Pool(_origin_endpoint(reactor, lease.origin), reactor, limits)
+            for name, lease in config.leases.items()
+            if lease.origin is not None
+        }
+        router = Router(origins, relays)
+        tree = build_tree(router, Rules(KeyTable(config.auth.keys)), time.time)
+        site = Site(
+            tree,
+            reactor,
+            render_problem=problem_response,
+            on_exchange_end=log.access,
+            make_request_id=request_id,
+        )
+        self.addService(_Upstreams(relays, list(origins.values())))
+        endpoint = serverFromString(reactor, config.gateway.listen_endpoint)
+        self.addService(_Listener(reactor, endpoint, site, config.gateway.listen, announce))
+
+    def setServiceParent(self, parent: object) -> None:
+        """Join ``parent``; twistd asks its application which observer is to write the log."""
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._log)
+        super().setServiceParent(parent)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop everything; fires when all of it has ended and the log is written."""
+        stopped = super().stopService()
+        return stopped.addBoth(self._stopped)
+
+    def _stopped(self, result: object) -> object:
+        _log.info("stopped")
+        self._log.flush()
+        return result
+
+
+def _make_relay(
+    reactor: IReactorCore,
+    section: RelaySection,
+    leases: Mapping[str, LeaseSection],
+    credential: Credential,
+    limits: PoolLimits,
+) -> Relay:
+    session = RelaySession(reactor, section.url, ca_file=section.tls.ca_file)
+
+    def ask() -> Deferred[RelayInfo]:
+        if session.connection is None:
+            raise fault("relay_unavailable", "the relay cannot be reached")
+        return ask_relay_info(session.connection, reactor)
+
+    def make_pool(lease_id: str) -> Pool:
+        return Pool(LeaseEndpoint(session, credential, lease_id, reactor), reactor, limits)
+
+    pins = {name: lease.identity for name, lease in leases.items() if lease.identity is not None}
+    directory = Directory(ask, reactor, pins, configured=frozenset(leases))
+    return Relay(session, directory, make_pool)
+
+
+def _origin_endpoint(reactor: IReactorCore, origin: Origin) -> IStreamClientEndpoint:
+    endpoint = HostnameEndpoint(reactor, origin.host, origin.port)
+    if origin.scheme == "https":
+        return wrapClientTLS(optionsForClientTLS(origin.host), endpoint)
+    return endpoint
+
+
+class _Upstreams(Service):
+    """Keeps the relays' sessions up, and closes every upstream connection at the end."""
+
+    def __init__(self, relays: list[Relay], origins: list[Pool]) -> None:
+        self._relays = relays
+        self._origins = origins
+
+    def startService(self) -> None:
+        super().startService()
+        for relay in self._relays:
+            relay.start()
+
+    def stopService(self) -> Deferred[list[None]]:
+        super().stopService()
+        for pool in self._origins:
+            pool.close()
+        return gatherResults([relay.stop() for relay in self._relays], consumeErrors=True)
+
+
+class _Listener(Service):
+    """Listens, or ends the process with one line that says why it cannot."""
+
+    def __init__(
+        self,
+        reactor: IReactorCore,
+        endpoint: IStreamServerEndpoint,
+        site: Site,
+        address: str,
+        announce: Callable[[str], object],
+    ) -> None:
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._site = site
+        self._address = address
+        self._announce = announce
+        self._listening: Deferred[IListeningPort] | None = None
+        self._port: IListeningPort | None = None
+
+    def privilegedStartService(self) -> None:
+        """Take the address while there still are privileges to take it with."""
+        super().privilegedStartService()
+        listening = self._endpoint.listen(self._site)
+        failed: list[Failure] = []
+        listening.addCallbacks(self._took, failed.append)
+        if failed:
+            raise SystemExit(f"portal-gateway: {self._why_not(failed[0])}")
+        self._listening = listening
+
+    def startService(self) -> None:
+        super().startService()
+        if self._listening is not None:
+            self._listening.addCallbacks(self._ready, self._not_ready)
+
+    def _took(self, port: IListeningPort) -> IListeningPort:
+        self._port = port
+        return port
+
+    def _ready(self, port: IListeningPort) -> None:
+        url = _url_of(port.getHost())
+        _log.info("listening on {url}", url=url)
+        self._announce(url)
+
+    def _not_ready(self, failure: Failure) -> None:
+        _log.critical("{why}", why=self._why_not(failure))
+        self._reactor.stop()
+
+    def _why_not(self, failure: Failure) -> str:
+        error = failure.value
+        why = error.socketError if isinstance(error, CannotListenError) else error
+        return f"cannot listen on {self._address}: {why}"
+
+    def stopService(self) -> Deferred[list[None]]:
+        super().stopService()
+        ended = [self._site.stop()]
+        if self._port is not None:
+            ended.append(Deferred.fromCoroutine(_stop_listening(self._port)))
+        return gatherResults(ended, consumeErrors=True)
+
+
+async def _stop_listening(port: IListeningPort) -> None:
+    stopping = port.stopListening()
+    if stopping is not None:
+        await stopping
+
+
+def _url_of(address: IAddress) -> str:
+    host = getattr(address, "host", None)
+    if host is None:
+        return f"unix:{getattr(address, 'name', b'?')!r}"
+    return f"http://[{host}]:{address.port}/" if ":" in host else f"http://{host}:{address.port}/"
+
+
+class Options(UsageOptions):
+    """twistd's options of ``portal-gateway``."""
+
+    optParameters = [["config", "c", None, "The configuration file, in YAML."]]  # noqa: RUF012
+
+    config: Config
+
+    def postOptions(self) -> None:
+        """Read the configuration. Raises ``UsageError`` that tells every fault of it."""
+        if self["config"] is None:
+            raise UsageError("--config FILE is needed")
+        try:
+            self.config = load_config(Path(self["config"]), environ)
+        except ConfigInvalid as invalid:
+            raise UsageError("\n".join(str(fault) for fault in invalid.faults)) from None
+
+
+def makeService(options: Options) -> IService:
+    """The service that twistd runs."""
+    from twisted.internet import reactor  # noqa: PLC0415 - twistd chooses the reactor first
+
+    sink = _twistd_sink(options.parent or {})
+    logging = options.config.logging
+    log = Log(reactor, sink, level=logging.level, style=logging.format)
+    return Gateway(reactor, options.config, log)
+
+
+def _twistd_sink(options: Mapping[str, object]) -> Sink:
+    """Where twistd's own options send the log: ``--logfile``, else its default for a daemon."""
+    name = options.get("logfile")
+    if name is None:
+        name = "-" if options.get("nodaemon") else "twistd.log"
+    if name == "-":
+        return sys.stdout
+    return Path(str(name)).open("a", encoding="ascii")
+
+
+def run(
+    make: Callable[[IReactorCore, Log], IService],
+    *,
+    level: str = "info",
+    style: str = "json",
+    sink: TextIO | None = None,
+) -> None:
+    """Run a service in the foreground until a signal ends it; the log goes to standard error.
+
+    Raises ``SystemExit`` with a message when the service cannot start.
+    """
+    from twisted.internet import reactor  # noqa: PLC0415 - as above
+
+    log = Log(reactor, sink or sys.stderr, level=level, style=style)
+    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+    service = make(reactor, log)
+    service.privilegedStartService()
+    reactor.callWhenRunning(service.startService)
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.run()
+    log.flush()
