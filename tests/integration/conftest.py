@@ -50,23 +50,27 @@ def origin() -> Iterator[str]:
     program.stop()
 
 
+def check_logs() -> None:
+    """No process of ours has logged a traceback or an unhandled error, or ended out of order."""
+    wrong = {program: program.take_wrong() for program in programs.STARTED if program.ours}
+    programs.STARTED[:] = [program for program in programs.STARTED if program.alive]
+    assert {program: lines for program, lines in wrong.items() if lines} == {}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_running() -> Iterator[None]:
     yield
     for program in programs.STARTED:
         program.stop()
+    check_logs()
 
 
 @pytest.fixture(autouse=True)
 def clean_logs() -> Iterator[None]:
-    """No process of ours logs a traceback or an unhandled error during a test."""
-    programs.STARTED[:] = [program for program in programs.STARTED if program.alive]
-    for program in programs.STARTED:
-        program.wrong.clear()
+    """Look into the logs after each test, and before it for what ended since the last one."""
+    check_logs()
     yield
-    assert [
-        (program, program.wrong) for program in programs.STARTED if program.ours and program.wrong
-    ] == []
+    check_logs()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -75,6 +79,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if report.failed:
         for program in programs.STARTED:
-            tail = "\n".join(program.log.splitlines()[-TAIL:])
-            report.sections.append((f"log of {program}", tail))
+            report.sections.append((f"log of {program}", "\n".join(program.lines[-TAIL:])))
     return report

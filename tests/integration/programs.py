@@ -99,7 +99,10 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> floa
 
 
 class Program:
-    """One process: its log, read line by line as it is written, and its end."""
+    """One process, its log (a file, so that nobody's reading slows it), and its end.
+
+    ``ours`` says that the log is held to :data:`WRONG` and the end to SIGTERM.
+    """
 
     def __init__(
         self,
@@ -113,38 +116,37 @@ class Program:
         self.ours = ours
         self.arguments = [str(argument) for argument in arguments]
         self._environment = {**os.environ, **(environment or {})}
-        self._news = threading.Condition()
-        self.lines: deque[str] = deque(maxlen=LOG_LINES)
-        self.wrong: list[str] = []
-        self._directory = tempfile.mkdtemp(prefix="portal-gateway-test-")
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._wrong: list[str] = []
+        self._read = 0
+        self._directory = Path(tempfile.mkdtemp(prefix="portal-gateway-test-"))
+        self._log = self._directory / "log"
         STARTED.append(self)
         self._start()
 
     def _start(self) -> None:
-        self.process = subprocess.Popen(
-            self.arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=self._directory,
-            env=self._environment,
-            encoding="utf-8",
-            errors="backslashreplace",
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._directory,
+                env=self._environment,
+            )
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as output:
-            for line in output:
-                with self._news:
-                    self.lines.append(line.rstrip("\n"))
-                    if WRONG.search(line):
-                        self.wrong.append(line.rstrip("\n"))
-                    self._news.notify_all()
-        with self._news:
-            self._news.notify_all()
+    def _look(self) -> None:
+        """Take in what was written since the last look, as far as lines are whole."""
+        if not self._log.exists():
+            return
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            news, newline, _ = log.read().rpartition(b"\n")
+        self._read += len(news) + len(newline)
+        for line in news.decode("utf-8", "backslashreplace").splitlines():
+            self._lines.append(line)
+            if WRONG.search(line):
+                self._wrong.append(line)
 
     def __enter__(self) -> Self:
         return self
@@ -161,35 +163,39 @@ class Program:
         return self.process.poll() is None
 
     @property
-    def log(self) -> str:
-        with self._news:
-            return "\n".join(self.lines)
+    def lines(self) -> list[str]:
+        """The last lines of the log."""
+        self._look()
+        return list(self._lines)
+
+    def take_wrong(self) -> list[str]:
+        """What was wrong in the log, or at the end, since this was last asked."""
+        self._look()
+        wrong, self._wrong = self._wrong, []
+        return wrong
 
     def wait_for_line(
         self, pattern: str, *, count: int = 1, seconds: float = START
     ) -> re.Match[str]:
         """The ``count``-th line of the log with ``pattern``; ProgramFailed when none comes."""
         wanted = re.compile(pattern)
-        deadline = time.monotonic() + seconds
-        with self._news:
-            while True:
-                found = [match for line in self.lines if (match := wanted.search(line))]
-                if len(found) >= count:
-                    return found[count - 1]
-                left = deadline - time.monotonic()
-                if left <= 0 or (not self.alive and not self._reader.is_alive()):
-                    state = "runs on" if self.alive else f"ended with {self.process.returncode}"
-                    tail = "\n".join(list(self.lines)[-30:])
-                    raise ProgramFailed(
-                        f"{self.name} {state} without a line like {pattern!r}; it said:\n{tail}"
-                    )
-                self._news.wait(min(left, 0.5))
+        found: list[re.Match[str]] = []
+
+        def there() -> bool:
+            over = not self.alive
+            found[:] = [match for line in self.lines if (match := wanted.search(line))]
+            if len(found) < count and over:
+                tail = "\n".join(self.lines[-30:])
+                raise ProgramFailed(f"{self} without a line like {pattern!r}; it said:\n{tail}")
+            return len(found) >= count
+
+        wait_until(there, seconds, f"{self.name} saying {pattern!r}")
+        return found[count - 1]
 
     def count_lines(self, pattern: str) -> int:
         """How many lines of the log hold ``pattern``."""
         wanted = re.compile(pattern)
-        with self._news:
-            return sum(wanted.search(line) is not None for line in self.lines)
+        return sum(wanted.search(line) is not None for line in self.lines)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -198,7 +204,6 @@ class Program:
         """End it at once, as a crash would."""
         self.process.kill()
         self.process.wait()
-        self._reader.join(STOP)
 
     def restart(self) -> None:
         """Start it again, after :meth:`kill`, with the same arguments and log."""
@@ -213,15 +218,15 @@ class Program:
                 self.process.wait(STOP)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                if self.ours:
-                    self.wrong.append(f"did not end within {STOP:g} s of SIGTERM")
+                self._wrong.append(f"did not end within {STOP:g} s of SIGTERM")
         status = self.process.wait()
-        self._reader.join(STOP)
+        self._look()
         shutil.rmtree(self._directory, ignore_errors=True)
         return status
 
     def __repr__(self) -> str:
-        return f"<{self.name} {'alive' if self.alive else self.process.returncode}>"
+        state = "alive" if self.alive else f"ended with {self.process.returncode}"
+        return f"<{self.name} {state}>"
 
 
 class Rss:
@@ -249,7 +254,7 @@ def _python_path() -> dict[str, str]:
 def _listens(program: Program, port: int) -> None:
     def accepts() -> bool:
         if not program.alive:
-            raise ProgramFailed(f"{program.name} ended; its log:\n{program.log}")
+            raise ProgramFailed(f"{program.name} ended; it said: {program.lines[-30:]}")
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
