@@ -1,0 +1,486 @@
+"""The client end of HTTP/1.1: one request on its way to a lease, and its response on the way back.
+
+A `Pool` (``pool.py``) makes an `UpstreamExchange` for each request. The exchange passes through
+these stages and ends exactly once: with `ResponseSink.response_end`, with
+`ResponseSink.response_failed`, or with `UpstreamExchange.cancel`::
+
+    waiting ──── attach ────► on a connection ──────► over
+       ▲   (a new connection,        │       (complete, failed, cancelled)
+       │    or one released)         │
+       └────────── retry ────────────┘
+
+While it waits, the body that is already there is held, and the source of the body is asked to
+pause. Head and body that are there together leave in one write.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, Self
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.relay.http_connection import UpstreamConnection
+from portal_gateway.wire.http1_response import BadResponse, ResponseHead, ResponseReader
+from portal_gateway.wire.http1_writing import CHUNK_END, LAST_CHUNK, chunk_head, last_chunk
+from portal_gateway.wire.http_fields import Headers
+
+__all__ = [
+    "IDEMPOTENT_METHODS",
+    "JOINED_BODY_LIMIT",
+    "REPLAY_BODY_LIMIT",
+    "BodyFraming",
+    "ExchangeOwner",
+    "ResponseSink",
+    "UpstreamExchange",
+]
+
+IDEMPOTENT_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+"""Methods whose request may be sent twice (RFC 9110 section 9.2.2). TRACE is refused elsewhere."""
+
+REPLAY_BODY_LIMIT: Final = 64 * 1024
+"""Bytes of a request body that are kept to send it once more; a longer one is not repeated.
+
+One read of a client's socket. More would cost each upload its size in memory.
+"""
+
+JOINED_BODY_LIMIT: Final = 16 * 1024
+"""Bytes of body that are collected, within one turn of the reactor, for the head's write."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFraming:
+    """How the request's body is framed: `none`, of a `length`, or `chunked`.
+
+    ``size`` is the length in bytes, 0 for no body, ``None`` when it is not known; ``fields`` is
+    what the pool adds to the header.
+    """
+
+    size: int | None
+    fields: tuple[tuple[bytes, bytes], ...]
+
+    @classmethod
+    def none(cls) -> Self:
+        """No body, and no field that says so."""
+        return cls(0, ())
+
+    @classmethod
+    def length(cls, size: int) -> Self:
+        """A body of exactly ``size`` bytes; 0 is announced as well (RFC 9110 section 8.6)."""
+        if size < 0:
+            raise ValueError("a body cannot have a negative length")
+        return cls(size, ((b"Content-Length", b"%d" % size),))
+
+    @classmethod
+    def chunked(cls) -> Self:
+        """A body whose length is not known beforehand."""
+        return cls(None, ((b"Transfer-Encoding", b"chunked"),))
+
+
+class ResponseSink(Protocol):
+    """Who asked: is told the response, and when to hold the request's body back.
+
+    Order: informational*, head, data*, end; failed instead of the rest at any point. Nothing comes
+    after the end, after failed, or after `UpstreamExchange.cancel`. Each of these may call any
+    method of the exchange and the pool.
+    """
+
+    def response_informational(self, head: ResponseHead) -> None:
+        """A 1xx response other than 101, to be passed on."""
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The final response begins."""
+
+    def response_data(self, data: bytes) -> None:
+        """Bytes of the body, never empty, as one chunk or one read brought them."""
+
+    def response_end(self, trailers: Headers) -> None:
+        """The response is complete; trailers are as received (see `permitted_trailers`)."""
+
+    def response_failed(self, error: GatewayError) -> None:
+        """There will be no complete response.
+
+        After `response_head` the client must be shown that its response is cut short.
+        """
+
+    def pause_request_body(self) -> None:
+        """Hold the request's body back."""
+
+    def resume_request_body(self) -> None:
+        """Go on with the request's body."""
+
+
+class ExchangeOwner(Protocol):
+    """The pool, as an exchange sees it."""
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The time of its reactor."""
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """The exchange on it is over, and it may carry another."""
+
+    def discard(
+        self,
+        connection: UpstreamConnection,
+        *,
+        abort: bool,
+        retry: "UpstreamExchange | None" = None,
+    ) -> None:
+        """The exchange on it has left, and it must not carry another.
+
+        ``retry`` is that exchange if it is to be sent on a fresh connection.
+        """
+
+    def forget(self, exchange: "UpstreamExchange") -> None:
+        """An exchange that waits for a connection was cancelled."""
+
+
+class UpstreamExchange:
+    """One request on its way, made by `Pool.request`.
+
+    Its user calls `write`, `end`, `cancel`, `pause`, `resume` and reads ``reused`` and
+    ``attempts``. The rest is for the pool and the connection.
+    """
+
+    __slots__ = (
+        "_body_held",
+        "_connection",
+        "_ended",
+        "_flush",
+        "_head",
+        "_kept",
+        "_kept_size",
+        "_last_chunk",
+        "_method",
+        "_over",
+        "_owner",
+        "_paused",
+        "_remaining",
+        "_sent",
+        "_sink",
+        "attempts",
+        "fresh_only",
+        "reused",
+        "waiting_since",
+    )
+
+    attempts: int
+    """Connections on which the request was sent: 0 while it waits, 2 after it was repeated."""
+
+    reused: bool
+    """Whether the latest of these had served another request before."""
+
+    fresh_only: bool
+    """Whether a reused connection failed it: it waits for a connection of its own."""
+
+    waiting_since: float
+    """When it began to wait, in seconds of the clock."""
+
+    def __init__(
+        self,
+        owner: ExchangeOwner,
+        method: bytes,
+        head: bytes,
+        framing: BodyFraming,
+        sink: ResponseSink,
+    ) -> None:
+        self._owner = owner
+        self._method = method
+        self._head = head
+        self._sink = sink
+        self._connection: UpstreamConnection | None = None
+        self._over = False
+        self._paused = False
+        # The request's body: what is still to come, and what may have to be sent (again).
+        self._remaining = framing.size
+        self._ended = False
+        self._last_chunk = LAST_CHUNK
+        self._body_held = False
+        self._kept: list[bytes] | None = []
+        self._kept_size = 0
+        self._sent = False
+        self._flush: IDelayedCall | None = None
+        self.attempts = 0
+        self.reused = False
+        self.fresh_only = False
+        self.waiting_since = 0.0
+
+    def __repr__(self) -> str:
+        stage = "over" if self._over else "waiting" if self._connection is None else "under way"
+        return f"<UpstreamExchange {stage}, attempts {self.attempts}>"
+
+    # The request's body.
+
+    def write(self, data: bytes) -> None:
+        """Send more of the request's body; ignored when the exchange is over.
+
+        Raises `ValueError` for more than was announced, or after `end`: the lease would read it as
+        the next request.
+        """
+        if self._over or not data:
+            return
+        if self._ended:
+            raise ValueError("the request body has ended")
+        if self._remaining is not None:
+            if len(data) > self._remaining:
+                raise ValueError("more request body than was announced")
+            self._remaining -= len(data)
+        self._keep(data)
+        connection = self._connection
+        if connection is None:
+            return
+        if not self._sent:
+            if self._remaining == 0 or self._kept_size >= JOINED_BODY_LIMIT:
+                self._transmit(connection)
+        elif self._remaining is None:
+            connection.stream.writeSequence((chunk_head(len(data)), data, CHUNK_END))
+        else:
+            connection.stream.write(data)
+
+    def end(self, trailers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """The request's body is complete. Needed for chunked bodies, allowed for all.
+
+        ``trailers`` are sent after a chunked body and dropped after any other. Raises `ValueError`
+        when less came than was announced, `UnsafeField` for trailers that cannot be written.
+        """
+        if self._over or self._ended:
+            return
+        if self._remaining:
+            raise ValueError("less request body than was announced")
+        if trailers:
+            self._last_chunk = last_chunk(trailers)
+        self._ended = True
+        connection = self._connection
+        if connection is None:
+            return
+        if not self._sent:
+            self._transmit(connection)
+        elif self._remaining is None:
+            connection.stream.write(self._last_chunk)
+
+    def cancel(self) -> None:
+        """Nobody wants the response any more; nothing of the sink is called after this.
+
+        The connection that carries the exchange is aborted: nothing else stops a response.
+        """
+        if self._over:
+            return
+        connection = self._finish()
+        if connection is None:
+            self._owner.forget(self)
+        else:
+            self._owner.discard(connection, abort=True)
+
+    # The response's back-pressure.
+
+    def pause(self) -> None:
+        """Take no more of the response from the lease; what one read brought may still come."""
+        self._paused = True
+        if self._connection is not None:
+            self._connection.pause_reading()
+
+    def resume(self) -> None:
+        """Take the response again."""
+        self._paused = False
+        if self._connection is not None:
+            self._connection.resume_reading()
+
+    # For the pool.
+
+    def attach(self, connection: UpstreamConnection) -> None:
+        """Send the request on ``connection``."""
+        self._connection = connection
+        self._sent = False
+        self.reused = connection.reused
+        connection.begin(self, ResponseReader(self, self._method))
+        if self._paused:
+            connection.pause_reading()
+        if self._body_complete or self._kept:
+            self._transmit(connection)
+        else:
+            # Body that comes within this turn of the reactor leaves with the head.
+            self._flush = self._owner.clock.callLater(0, self._flush_head)
+
+    def fail(self, error: GatewayError) -> None:
+        """End with ``error``; a connection that carries the exchange is aborted."""
+        if self._over:
+            return
+        connection = self._finish()
+        if connection is not None:
+            self._owner.discard(connection, abort=True)
+        self._sink.response_failed(error)
+
+    def hold_body(self) -> None:
+        """Ask for no more of the request's body, if more of it is to come."""
+        if not self._body_held and not self._over and not self._body_complete:
+            self._body_held = True
+            self._sink.pause_request_body()
+
+    def release_body(self) -> None:
+        """Undo `hold_body`."""
+        if self._body_held and not self._over:
+            self._body_held = False
+            self._sink.resume_request_body()
+
+    # For the connection.
+
+    def receive_data(self, data: bytes) -> None:
+        """Bytes of the response."""
+        connection = self._connection
+        if connection is None or connection.reader is None:
+            return
+        if not self._sent:
+            # An answer before the question belongs to no request of ours.
+            error = fault("upstream_protocol_error", "The lease sent what was not asked for.")
+            self._leave(connection, error)
+            return
+        self._kept = None
+        try:
+            connection.reader.receive_data(data)
+        except BadResponse as error:
+            detail = f"The lease's response is not valid HTTP/1.1: {error}."
+            self.fail(fault("upstream_protocol_error", detail))
+
+    def connection_lost(self, reason: Failure) -> None:
+        """The connection has ended."""
+        connection = self._connection
+        if connection is None or connection.reader is None:
+            return
+        if not connection.answered:
+            self._leave(connection, _loss(reason, "before it answered"))
+            return
+        if reason.check(ConnectionDone):
+            try:
+                connection.reader.receive_eof()
+            except BadResponse:
+                pass
+            else:
+                return
+        self.fail(_loss(reason, "before its response was complete"))
+
+    # For the reader of the response.
+
+    def response_informational(self, head: ResponseHead) -> None:
+        """A 1xx response."""
+        if not self._over:
+            self._sink.response_informational(head)
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The final response begins."""
+        if not self._over:
+            self._sink.response_head(head)
+
+    def response_data(self, data: bytes) -> None:
+        """Bytes of the body."""
+        if not self._over:
+            self._sink.response_data(data)
+
+    def response_end(self, trailers: Headers) -> None:
+        """The response is complete: the connection goes back before the sink is told.
+
+        A connection on which part of the request was not sent yet is of no further use: the rest
+        would have to be sent first, to a lease that did not wait for it (RFC 9112 section 9.3).
+        """
+        connection = self._connection
+        if connection is None or connection.reader is None:
+            return
+        persistent = connection.reader.keep_alive
+        sent = self._body_complete and not connection.blocked
+        self._finish()
+        if persistent and sent and not connection.closed:
+            connection.resume_reading()
+            self._owner.release(connection)
+        else:
+            self._owner.discard(connection, abort=not sent)
+        self._sink.response_end(trailers)
+
+    # Inside.
+
+    @property
+    def _body_complete(self) -> bool:
+        return self._ended or self._remaining == 0
+
+    def _keep(self, data: bytes) -> None:
+        if self._kept is not None:
+            self._kept_size += len(data)
+            if self._sent and self._kept_size > REPLAY_BODY_LIMIT:
+                self._kept = None
+            else:
+                self._kept.append(data)
+
+    def _flush_head(self) -> None:
+        self._flush = None
+        if self._connection is not None:
+            self._transmit(self._connection)
+
+    def _transmit(self, connection: UpstreamConnection) -> None:
+        """Send the head and all of the body that there is."""
+        self._drop_flush()
+        self._sent = True
+        self.attempts += 1
+        kept = self._kept or []
+        parts = [self._head]
+        if self._remaining is not None:
+            parts += kept
+        else:
+            if kept:
+                parts += (chunk_head(self._kept_size), *kept, CHUNK_END)
+            if self._ended:
+                parts.append(self._last_chunk)
+        if not self._may_repeat(connection) or self._kept_size > REPLAY_BODY_LIMIT:
+            self._kept = None
+        if not self._body_complete:
+            connection.expect_body()
+        connection.stream.write(b"".join(parts))
+        if not connection.blocked and self._connection is connection:
+            self.release_body()
+
+    def _may_repeat(self, connection: UpstreamConnection) -> bool:
+        """Whether the request may be sent again should ``connection`` fail before it answers.
+
+        It may have failed before the request came, which only a connection that stood idle does;
+        and the lease may have acted on the request all the same, so that the method decides. A
+        request that was not sent at all may always be sent elsewhere.
+        """
+        return (
+            connection.reused
+            and not self.fresh_only
+            and (not self._sent or self._method in IDEMPOTENT_METHODS)
+        )
+
+    def _leave(self, connection: UpstreamConnection, error: GatewayError) -> None:
+        """Try a fresh connection, if that is allowed, else end with ``error``."""
+        if self._kept is None or not self._may_repeat(connection):
+            self.fail(error)
+            return
+        self._detach()
+        self.fresh_only = True
+        self.hold_body()
+        self._owner.discard(connection, abort=True, retry=self)
+
+    def _finish(self) -> UpstreamConnection | None:
+        self._over = True
+        self._kept = None
+        return self._detach()
+
+    def _detach(self) -> UpstreamConnection | None:
+        self._drop_flush()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.detach()
+        return connection
+
+    def _drop_flush(self) -> None:
+        if self._flush is not None:
+            flush, self._flush = self._flush, None
+            flush.cancel()
+
+
+def _loss(reason: Failure, when: str) -> GatewayError:
+    """The error for a connection that ended: the stream's own if it has one."""
+    if isinstance(reason.value, GatewayError):
+        return reason.value
+    return fault("upstream_closed", f"The lease closed the connection {when}.")

@@ -1,0 +1,190 @@
+"""One HTTP/1.1 connection to a lease, over whatever stream an endpoint gave.
+
+It translates between Twisted's transport and the exchange that it carries. Which exchange that is,
+and what becomes of the connection afterwards, its pool decides.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol, cast
+
+from twisted.internet import protocol
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from portal_gateway.wire.http1_response import ResponseReader
+
+__all__ = ["CarriedExchange", "ConnectionOwner", "StreamTransport", "UpstreamConnection"]
+
+
+class StreamTransport(Protocol):
+    """What is needed of a transport: TCP, TLS and relay streams all have it (Twisted's names)."""
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``."""
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Send all of ``data``."""
+
+    def loseConnection(self) -> None:
+        """End the connection after what was written."""
+
+    def abortConnection(self) -> None:
+        """End the connection at once."""
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Have ``producer`` paused while too much waits to be sent."""
+
+    def unregisterProducer(self) -> None:
+        """Undo `registerProducer`."""
+
+    def pauseProducing(self) -> None:
+        """Deliver no more of what the peer sends."""
+
+    def resumeProducing(self) -> None:
+        """Deliver again."""
+
+
+class CarriedExchange(Protocol):
+    """An exchange, as the connection that carries it sees it."""
+
+    def receive_data(self, data: bytes) -> None:
+        """Bytes of the response."""
+
+    def connection_lost(self, reason: Failure) -> None:
+        """The connection has ended."""
+
+    def hold_body(self) -> None:
+        """The connection takes no more of the request for now."""
+
+    def release_body(self) -> None:
+        """The connection takes more of the request."""
+
+
+class ConnectionOwner(Protocol):
+    """The pool, as a connection sees it."""
+
+    def idle_data(self, connection: "UpstreamConnection") -> None:
+        """The peer sent something that nobody asked for."""
+
+    def lost(self, connection: "UpstreamConnection") -> None:
+        """A connection has ended that carried nothing."""
+
+
+@implementer(IPushProducer)
+class UpstreamConnection(protocol.Protocol):
+    """Carries one exchange after the other, never two at once."""
+
+    def __init__(self, owner: ConnectionOwner) -> None:
+        self._owner = owner
+        self.exchange: CarriedExchange | None = None
+        self.reader: ResponseReader | None = None
+        self.reused = False
+        """Whether an earlier exchange ended well on it."""
+        self.answered = False
+        """Whether a byte of the response to the present exchange has come."""
+        self.closed = False
+        """Whether it has ended, or been given up."""
+        self.blocked = False
+        """Whether more of the request waits in the transport than it likes to hold."""
+        self._producing = False
+        self._reading = True
+
+    @property
+    def stream(self) -> StreamTransport:
+        """The transport, by what we need of it."""
+        return cast("StreamTransport", self.transport)
+
+    # Twisted's protocol.
+
+    def connectionMade(self) -> None:
+        """Set the options of a TCP transport; other streams have none.
+
+        A small request must not wait for an answer to the one before (Nagle), and a lease that
+        vanished without a word must be noticed at last (keep-alive).
+        """
+        for option in ("setTcpNoDelay", "setTcpKeepAlive"):
+            set_option = getattr(self.transport, option, None)
+            if set_option is not None:
+                set_option(True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of the response, or unasked ones."""
+        exchange = self.exchange
+        if exchange is not None:
+            self.answered = True
+            exchange.receive_data(data)
+        elif not self.closed:
+            self._owner.idle_data(self)
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """The connection has ended, for whatever reason."""
+        self.closed = True
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.connection_lost(reason)
+        else:
+            self._owner.lost(self)
+
+    # Twisted's producer: the transport says when to hold the request's body.
+
+    def pauseProducing(self) -> None:
+        """Enough of the request waits to be sent."""
+        self.blocked = True
+        if self.exchange is not None:
+            self.exchange.hold_body()
+
+    def resumeProducing(self) -> None:
+        """What waited was sent."""
+        self.blocked = False
+        if self.exchange is not None:
+            self.exchange.release_body()
+
+    def stopProducing(self) -> None:
+        """The transport has ended; `connectionLost` says the rest."""
+
+    # For the exchange and the pool.
+
+    def begin(self, exchange: CarriedExchange, reader: ResponseReader) -> None:
+        """Carry ``exchange`` from now on; ``reader`` reads its response."""
+        self.exchange = exchange
+        self.reader = reader
+        self.answered = False
+        self.blocked = False
+
+    def detach(self) -> None:
+        """Carry nothing from now on."""
+        self.exchange = None
+        self.reader = None
+        if self._producing:
+            self._producing = False
+            if not self.closed:
+                self.stream.unregisterProducer()
+
+    def expect_body(self) -> None:
+        """More of the request will follow: have the transport say when it must pause."""
+        if not self._producing and not self.closed:
+            self._producing = True
+            self.stream.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
+
+    def pause_reading(self) -> None:
+        """Leave what the peer sends in the network."""
+        if self._reading and not self.closed:
+            self._reading = False
+            self.stream.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Read again; some transports deliver what they held from inside this call."""
+        if not self._reading and not self.closed:
+            self._reading = True
+            self.stream.resumeProducing()
+
+    def close(self) -> None:
+        """End the connection politely. It may last as long as the peer likes: see `Pool`."""
+        self.closed = True
+        self.stream.loseConnection()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.closed = True
+        self.stream.abortConnection()
