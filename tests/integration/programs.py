@@ -41,6 +41,7 @@ __all__ = [
     "relay_url",
     "sdk_client",
     "sdk_tunnel",
+    "wait_listening",
     "wait_until",
 ]
 
@@ -251,7 +252,7 @@ def _python_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))), "PYTHONUNBUFFERED": "1"}
 
 
-def _listens(program: Program, port: int) -> None:
+def wait_listening(program: Program, port: int) -> None:
     def accepts() -> bool:
         if not program.alive:
             raise ProgramFailed(f"{program.name} ended; it said: {program.lines[-30:]}")
@@ -274,7 +275,7 @@ class Relay(Program):
         return relay_url(self.port)
 
     def wait_ready(self) -> None:
-        _listens(self, self.port)
+        wait_listening(self, self.port)
 
 
 def go_relay(version: str, *more: str, port: int | None = None) -> Relay:
