@@ -219,7 +219,7 @@ class YamuxSession:
         if not size:
             return 0
         stream.send_window -= size
-        stream.explained = True
+        stream.owed += size
         self._guard.unexplained = 0
         if size <= MAX_DATA_FRAME:
             self._bulk += (encode(DATA, stream_id, size), data)
@@ -276,7 +276,7 @@ class YamuxSession:
         return value
 
     def go_away(self, code: int = GO_AWAY_NORMAL) -> None:
-        """Tell the peer to open no more streams; those that are open go on, and we may open more."""
+        """Tell the peer to open no more streams; open ones go on, and we may open more."""
         self._table.refusing = True
         self._control.append(encode(GO_AWAY, 0, code))
 

@@ -33,7 +33,7 @@ class StreamAccepted(NamedTuple):
 
 
 class DataReceived(NamedTuple):
-    """At least one byte of payload; ``consume`` gives its credit back once the application took it."""
+    """At least one byte of payload; call ``consume`` once the application took it."""
 
     stream_id: int
     data: bytes

@@ -6,8 +6,8 @@ There is no clock here; frames are weighed against what explains them.
   calls of ``data_to_send``: this bounds what a peer can make us hold when it does not read.
 - **Unexplained frames**, counted since the last frame that carried something, or the last time that
   we opened a stream, sent data or a ping: a ping while an earlier answer still waits, a pong nobody
-  asked for, credit of zero or credit for a stream on which nothing was sent since the last, an
-  empty data frame, a SYN beyond the backlog, another go-away. More than ``MAX_UNEXPLAINED_FRAMES``
+  asked for, credit that returns nothing that was sent, an ACK again, an empty data frame, a SYN
+  beyond the backlog, another go-away. More than ``MAX_UNEXPLAINED_FRAMES``
   end the session. The pings of the genuine relay (every 30 s) are not counted even on a session
   that is idle for days, as each was answered before the next.
 - **Late frames**, for a stream that is gone: it went while they were under way. Each stream that
@@ -20,6 +20,8 @@ from portal_gateway.wire.errors import FloodDetected, WindowExceeded
 from portal_gateway.wire.yamux_frames import (
     ANSWERS_PER_TURN,
     LATE_FRAMES_PER_STREAM,
+    MAX_LATE_BYTES,
+    MAX_LATE_FRAMES,
     MAX_UNEXPLAINED_FRAMES,
 )
 
@@ -29,13 +31,13 @@ __all__ = ["FloodGuard"]
 class FloodGuard:
     """The counts of one session; ``unexplained`` and ``answers`` are reset by the session."""
 
-    __slots__ = ("_discardable", "_late_frames", "answers", "unexplained")
+    __slots__ = ("_late_bytes", "_late_frames", "answers", "unexplained")
 
     def __init__(self) -> None:
         self.answers = 0
         self.unexplained = 0
         self._late_frames = 0
-        self._discardable = 0
+        self._late_bytes = 0
 
     def answer_owed(self) -> None:
         """Count a frame that makes us queue an answer; raises FloodDetected."""
@@ -57,8 +59,8 @@ class FloodGuard:
 
     def stream_gone(self, credit: int) -> None:
         """Expect late frames for a stream that went with ``credit`` bytes of window left."""
-        self._late_frames += LATE_FRAMES_PER_STREAM
-        self._discardable += credit
+        self._late_frames = min(self._late_frames + LATE_FRAMES_PER_STREAM, MAX_LATE_FRAMES)
+        self._late_bytes = min(self._late_bytes + credit, MAX_LATE_BYTES)
 
     def late_frame(self) -> None:
         """Count a frame without payload for a stream that is gone; raises FloodDetected."""
@@ -69,8 +71,8 @@ class FloodGuard:
 
     def late_data(self, length: int) -> None:
         """Account payload for a stream that is gone; raises WindowExceeded."""
-        if length > self._discardable:
+        if length > self._late_bytes:
             raise WindowExceeded(
-                f"{length} bytes for streams that are gone, which had {self._discardable} left"
+                f"{length} bytes for streams that are gone, which had {self._late_bytes} left"
             )
-        self._discardable -= length
+        self._late_bytes -= length

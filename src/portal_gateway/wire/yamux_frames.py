@@ -36,6 +36,8 @@ __all__ = [
     "MAX_BUFFERED",
     "MAX_DATA_FRAME",
     "MAX_EXTRA_CREDIT",
+    "MAX_LATE_BYTES",
+    "MAX_LATE_FRAMES",
     "MAX_LENGTH",
     "MAX_PINGS_IN_FLIGHT",
     "MAX_RECEIVE_WINDOW",
@@ -44,6 +46,7 @@ __all__ = [
     "MAX_STREAM_ID",
     "MAX_UNACKNOWLEDGED",
     "MAX_UNEXPLAINED_FRAMES",
+    "MIN_EXPLAINED_CREDIT",
     "PING",
     "RST",
     "SYN",
@@ -123,9 +126,17 @@ ANSWERS_PER_TURN = 1024
 # Frames in a row that serve no purpose: see yamux_flood.
 MAX_UNEXPLAINED_FRAMES = 1024
 
+# Credit smaller than this is explained only when it returns all that was sent. The genuine peer
+# returns at least half a window; others return what one read took.
+MIN_EXPLAINED_CREDIT = 1024
+
 # Frames without payload that may still be under way when a stream goes: ACK, window update, FIN,
 # RST.
 LATE_FRAMES_PER_STREAM = 4
+
+# What all streams that may have gone just now explain together: a full table of them.
+MAX_LATE_FRAMES = LATE_FRAMES_PER_STREAM * MAX_STREAMS
+MAX_LATE_BYTES = INITIAL_WINDOW * MAX_STREAMS + MAX_EXTRA_CREDIT
 
 # Pings of ours that wait for their answer; one every 10 s with a limit of 10 s needs two.
 MAX_PINGS_IN_FLIGHT = 16

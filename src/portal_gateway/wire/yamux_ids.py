@@ -48,7 +48,7 @@ class StreamIds:
         return stream_id < self._next if self.is_ours(stream_id) else stream_id <= self._highest
 
     def peer_opens(self, stream_id: int) -> None:
-        """Record the id of a SYN; raises InvalidStreamId for zero, our parity, or one used before."""
+        """Record the id of a SYN; raises InvalidStreamId for zero, our parity, or a used one."""
         if stream_id == 0 or self.is_ours(stream_id):
             raise InvalidStreamId(f"the peer cannot open stream {stream_id}")
         highest = self._highest

@@ -37,6 +37,7 @@ from portal_gateway.wire.yamux_frames import (
     HEADER,
     HEADER_SIZE,
     MAX_LENGTH,
+    MIN_EXPLAINED_CREDIT,
     PING,
     RST,
     SYN,
@@ -139,8 +140,7 @@ class FrameReceiver:
         chunk = data[pos : pos + self._left]  # not a copy when it is the whole
         self._left -= len(chunk)
         stream = self._current
-        # A stream that was reset since is no longer receivable, and the rest of its frame is
-        # dropped.
+        # A stream that was reset since is not receivable: the rest of its frame is dropped.
         if stream is not None and stream.receivable:
             if chunk:
                 events.append(_new_tuple(DataReceived, (stream.stream_id, chunk)))
@@ -279,8 +279,8 @@ class FrameReceiver:
         if not delta:
             return
         guard = self._table.guard
-        if stream.explained:
-            stream.explained = False
+        if stream.owed and delta >= min(stream.owed, MIN_EXPLAINED_CREDIT):
+            stream.owed = max(0, stream.owed - delta)
             guard.unexplained = 0
         else:
             guard.frame_unexplained()

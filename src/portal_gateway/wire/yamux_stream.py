@@ -73,16 +73,16 @@ class YamuxStream:
     """What a session knows of one stream.
 
     ``receivable``: the peer may send data; ``sendable``: we may. Both follow from phase and state,
-    and are attributes because they are asked for every frame. ``explained``: a window update of the
-    peer would have a cause, as it is the first or data was sent since the last. ``volume``: bytes
-    granted again since the window last grew; ``extra``: what it grew by in all. ``waited``: the SYN
-    could not leave at once.
+    and are attributes because they are asked for every frame. ``owed``: bytes that were sent and
+    for which the peer has not given credit back, so that credit is explained; 1 at first, for a
+    peer that raises its window with SYN or ACK. ``volume``: bytes granted again since the window
+    last grew; ``extra``: what it grew by in all. ``waited``: the SYN could not leave at once.
     """
 
     __slots__ = (
         "credit",
-        "explained",
         "extra",
+        "owed",
         "phase",
         "receivable",
         "returnable",
@@ -99,7 +99,7 @@ class YamuxStream:
         self.stream_id = stream_id
         self.state = State.OPEN
         self.send_window = INITIAL_WINDOW
-        self.explained = True
+        self.owed = 1
         self.waited = False
         self.window = INITIAL_WINDOW
         self.credit = INITIAL_WINDOW
