@@ -18,7 +18,7 @@ Closing::
     lost
 
 Whatever it was, ``closed`` fires once, with the ``RelayLost`` that says why, after every stream was
-told the same.
+told the same; ``gone`` fires when the transport below is closed as well.
 """
 
 from collections import deque
@@ -78,6 +78,7 @@ class RelayConnection:
         self.on_stream: Callable[[Substream], IProtocol | None] = _refuse
         self.on_going_away: Callable[[], None] | None = None
         self.closed: Deferred[RelayLost] = Deferred()
+        self.gone: Deferred[None] = Deferred()
         self.congested = False
         self.going_away = False
         self.bytes_in = 0
@@ -214,6 +215,10 @@ class RelayConnection:
     def carrier_lost(self, lost: RelayLost) -> None:
         """The carrier is gone."""
         self._finish(lost)
+
+    def carrier_gone(self) -> None:
+        """The carrier's transport is closed."""
+        self.gone.callback(None)
 
     # What the streams call.
 

@@ -6,9 +6,12 @@ relay.
 
 from enum import StrEnum
 
+from OpenSSL import SSL
+from twisted.internet import error as net
+
 from portal_gateway.errors import CAUSES, RelayFault
 
-__all__ = ["Loss", "RelayLost"]
+__all__ = ["Loss", "RelayLost", "lost_by"]
 
 
 class Loss(StrEnum):
@@ -52,3 +55,29 @@ class RelayLost(RelayFault):
         code = "relay_protocol_error" if loss in _PROTOCOL_LOSSES else "relay_unavailable"
         super().__init__(CAUSES[code], detail)
         self.loss = loss
+
+
+def lost_by(error: BaseException | None) -> RelayLost:
+    """What Twisted's reason for a lost connection, or for one that was never made, is to us."""
+    if isinstance(error, net.ConnectionDone):
+        return RelayLost(Loss.CLOSED, "The relay closed the connection")
+    if isinstance(error, net.ConnectionClosed):
+        return RelayLost(Loss.DROPPED, "The connection to the relay broke")
+    if isinstance(error, net.ConnectionRefusedError):
+        return RelayLost(Loss.REFUSED, "Nothing listens at the relay's address")
+    if isinstance(error, net.TimeoutError):
+        return RelayLost(Loss.NO_ANSWER, "The relay did not answer in time")
+    if isinstance(error, SSL.Error):
+        return RelayLost(Loss.TLS, f"No TLS connection to the relay: {_openssl_reason(error)}")
+    if isinstance(error, OSError | net.ConnectError):
+        return RelayLost(Loss.UNREACHABLE, "The relay's address does not resolve or has no route")
+    # What is left is the check of the certificate's names, in the classes of service_identity.
+    return RelayLost(Loss.TLS, "The relay's certificate is not for its name")
+
+
+def _openssl_reason(error: SSL.Error) -> str:
+    """What went wrong in OpenSSL's words, from its table: "certificate verify failed"."""
+    try:
+        return str(error.args[0][-1][2]) or "no reason given"
+    except (IndexError, TypeError):
+        return "no reason given"

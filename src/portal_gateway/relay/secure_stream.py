@@ -66,7 +66,8 @@ class SecureStream:
     ``established`` is called once, with this, when the handshake is over, and calls ``start`` with
     the protocol to connect. ``failed`` is called once instead when it does not come to that, with
     the reason: the ``GatewayError`` of ``channel_fault``, or why the transport was lost
-    (``ConnectionDone`` when the peer ended before it sent one byte).
+    (``ConnectionDone`` when the peer ended before it sent one byte). ``heard`` says whether the
+    peer sent anything.
     """
 
     __slots__ = (
@@ -75,13 +76,13 @@ class SecureStream:
         "_delivery_due",
         "_established",
         "_failed",
-        "_heard",
         "_held",
         "_paused",
         "_protocol",
         "_reason",
         "_transport",
         "disconnecting",
+        "heard",
     )
 
     def __init__(
@@ -99,7 +100,7 @@ class SecureStream:
         self._transport: Any = None
         self._held: deque[bytes] = deque()
         self._delivery_due = False
-        self._heard = False
+        self.heard = False
         self._paused = False
         self._reason: Failure | None = None
         self.disconnecting = False
@@ -130,7 +131,7 @@ class SecureStream:
 
     def dataReceived(self, data: bytes) -> None:
         """Handshake messages and records, cut anywhere."""
-        self._heard = True
+        self.heard = True
         channel = self._channel
         try:
             opened = channel.receive_data(data)
@@ -148,7 +149,7 @@ class SecureStream:
         try:
             self._channel.receive_eof()
         except WireError as error:
-            if self._heard:
+            if self.heard:
                 self._fail(Failure(channel_fault(error)))
                 return
         half_closeable = IHalfCloseableProtocol(self._protocol, None)

@@ -27,7 +27,6 @@ from autobahn.twisted.websocket import (
 from autobahn.websocket import xormasker
 from autobahn.websocket.protocol import WebSocketProtocol
 from autobahn.websocket.types import ConnectingRequest, ConnectionDeny, ConnectionRequest
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -39,7 +38,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from portal_gateway.relay.lost import Loss, RelayLost
+from portal_gateway.relay.lost import Loss, RelayLost, lost_by
 
 __all__ = [
     "CLOSE_TIMEOUT",
@@ -105,6 +104,9 @@ class Receiver(Protocol):
 
     def carrier_lost(self, lost: RelayLost) -> None:
         """Nothing more comes or goes. Called once."""
+
+    def carrier_gone(self) -> None:
+        """The transport below is closed too. Called once, after ``carrier_lost``."""
 
 
 class _Silence:
@@ -244,12 +246,10 @@ class _CarrierMixin:
         self._stop_timer()
         super().connectionLost(reason)  # type: ignore[misc]  # as in connectionMade
         if self._lost is None:
-            if reason.check(ConnectionDone):
-                lost = RelayLost(Loss.CLOSED, "The relay closed the connection")
-            else:
-                lost = RelayLost(Loss.DROPPED, "The connection to the relay broke")
-            self._lost = lost
+            self._lost = lost_by(reason.value)
         self._report()
+        if self._receiver is not None:
+            self._receiver.carrier_gone()
 
     # What autobahn calls.
 
@@ -365,8 +365,7 @@ class _CarrierMixin:
             return
         self._reported = True
         if self._receiver is not None:
-            receiver, self._receiver = self._receiver, None
-            receiver.carrier_lost(self._lost)
+            self._receiver.carrier_lost(self._lost)
         else:
             self.factory.failed(self._lost)
 

@@ -1,0 +1,180 @@
+"""Reaching a relay: from its URL to a ``RelayConnection``, or to the reason why not."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    wrapClientTLS,
+)
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
+from twisted.internet.ssl import (
+    Certificate,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from twisted.python.failure import Failure
+
+from portal_gateway.relay.connection import RelayConnection
+from portal_gateway.relay.lost import Loss, RelayLost, lost_by
+from portal_gateway.relay.websocket import Carrier, ClientCarrierFactory
+from portal_gateway.wire.yamux import Role
+
+__all__ = ["DIAL_TIMEOUT", "RelayURL", "dial_relay", "relay_endpoint", "verified_tls"]
+
+DIAL_TIMEOUT = 10.0
+"""Seconds for name, TCP, TLS and the WebSocket's opening handshake together."""
+
+_PEM_CERTIFICATE = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayURL:
+    """A relay's URL, taken apart; ``text`` is the whole, ``name`` is what logs call the relay."""
+
+    text: str
+    secure: bool
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "RelayURL":
+        """Take ``ws://host:port/path`` or ``wss://…`` apart.
+
+        Raises ``ValueError`` for anything else: another scheme, no host, a user, a fragment, or
+        characters that a URL cannot have.
+        """
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("a relay's URL is ASCII; write other names in their xn-- form")
+        parts = urlsplit(text)
+        if parts.scheme not in {"ws", "wss"}:
+            raise ValueError("a relay's URL starts with ws:// or wss://")
+        if not parts.hostname:
+            raise ValueError("a relay's URL names a host")
+        if "@" in parts.netloc:
+            raise ValueError("a relay's URL has no user or password")
+        if parts.fragment:
+            raise ValueError("a relay's URL has no fragment")
+        secure = parts.scheme == "wss"
+        return cls(text, secure, parts.hostname, parts.port or (443 if secure else 80))
+
+    @property
+    def name(self) -> str:
+        """Host and port: the path or query of a URL may hold what is not for logs."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def verified_tls(host: str, ca_file: Path | None = None) -> IOpenSSLClientConnectionCreator:
+    """TLS that trusts the platform's authorities, or only those in ``ca_file`` (PEM).
+
+    Raises ``OSError`` when the file cannot be read and ``ValueError`` when it holds no certificate.
+    """
+    if ca_file is None:
+        trust: Any = platformTrust()
+    else:
+        blocks = _PEM_CERTIFICATE.findall(ca_file.read_bytes())
+        if not blocks:
+            raise ValueError(f"{ca_file} holds no PEM certificate")
+        trust = trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks])
+    return optionsForClientTLS(host, trustRoot=trust, acceptableProtocols=[b"http/1.1"])
+
+
+def relay_endpoint(
+    reactor: Any, url: RelayURL, tls: IOpenSSLClientConnectionCreator | None
+) -> IStreamClientEndpoint:
+    """The way to a relay, up to TLS; an address literal needs no resolver."""
+    address: IPv4Address | IPv6Address | None
+    try:
+        address = ip_address(url.host)
+    except ValueError:
+        address = None
+    endpoint: IStreamClientEndpoint
+    if address is None:
+        endpoint = HostnameEndpoint(reactor, url.host, url.port)
+    elif address.version == 4:
+        endpoint = TCP4ClientEndpoint(reactor, url.host, url.port)
+    else:
+        endpoint = TCP6ClientEndpoint(reactor, url.host, url.port)
+    return endpoint if tls is None else wrapClientTLS(tls, endpoint)
+
+
+def dial_relay(
+    reactor: Any, url: RelayURL, tls: IOpenSSLClientConnectionCreator | None = None
+) -> Deferred[RelayConnection]:
+    """Connect to a relay within ``DIAL_TIMEOUT``; ``tls`` is needed for a secure URL.
+
+    Fails with ``RelayLost``. May be cancelled.
+    """
+    attempt = _Attempt(reactor, url)
+    attempt.start(relay_endpoint(reactor, url, tls if url.secure else None))
+    return attempt.result
+
+
+class _Attempt:
+    """One attempt to reach a relay."""
+
+    def __init__(self, reactor: Any, url: RelayURL) -> None:
+        self._reactor = reactor
+        self._url = url
+        self._carrier: Carrier | None = None
+        self._connecting: Deferred[Any] | None = None
+        self._over = False
+        self.result: Deferred[RelayConnection] = Deferred(self._cancelled)
+        self._timer = reactor.callLater(DIAL_TIMEOUT, self._time_is_up)
+
+    def start(self, endpoint: IStreamClientEndpoint) -> None:
+        factory = ClientCarrierFactory(self._url.text, self._reactor, self._opened, self._failed)
+        self._connecting = endpoint.connect(factory)
+        self._connecting.addCallbacks(self._connected, self._not_connected)
+
+    def _connected(self, carrier: Carrier) -> None:
+        """TCP is up; what follows is reported by the carrier."""
+        self._connecting = None
+        self._carrier = carrier
+        if self._over:
+            carrier.abort()
+
+    def _not_connected(self, reason: Failure) -> None:
+        self._connecting = None
+        self._failed(lost_by(reason.value))
+
+    def _opened(self, carrier: Carrier) -> RelayConnection:
+        connection = RelayConnection(carrier, Role.CLIENT, self._reactor, name=self._url.name)
+        if self._settled():
+            connection.abort()
+        else:
+            self.result.callback(connection)
+        return connection
+
+    def _failed(self, lost: RelayLost) -> None:
+        if not self._settled():
+            self.result.errback(Failure(lost))
+
+    def _time_is_up(self) -> None:
+        self._failed(RelayLost(Loss.NO_ANSWER, "The relay did not answer in time"))
+        self._give_up()
+
+    def _cancelled(self, _: Deferred[Any]) -> None:
+        self._settled()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._carrier is not None:
+            self._carrier.abort()
+
+    def _settled(self) -> bool:
+        """Whether this was over before; it is now."""
+        over, self._over = self._over, True
+        if self._timer.active():
+            self._timer.cancel()
+        return over
