@@ -14,8 +14,7 @@ pause. Head and body that are there together leave in one write.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -23,8 +22,8 @@ from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.http_connection import UpstreamConnection
+from portal_gateway.relay.request_body import REPLAY_BODY_LIMIT, BodyFraming, RequestBody
 from portal_gateway.wire.http1_response import BadResponse, ResponseHead, ResponseReader
-from portal_gateway.wire.http1_writing import CHUNK_END, LAST_CHUNK, chunk_head, last_chunk
 from portal_gateway.wire.http_fields import Headers
 
 __all__ = [
@@ -40,43 +39,8 @@ __all__ = [
 IDEMPOTENT_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods whose request may be sent twice (RFC 9110 section 9.2.2). TRACE is refused elsewhere."""
 
-REPLAY_BODY_LIMIT: Final = 64 * 1024
-"""Bytes of a request body that are kept to send it once more; a longer one is not repeated.
-
-One read of a client's socket. More would cost each upload its size in memory.
-"""
-
 JOINED_BODY_LIMIT: Final = 16 * 1024
 """Bytes of body that are collected, within one turn of the reactor, for the head's write."""
-
-
-@dataclass(frozen=True, slots=True)
-class BodyFraming:
-    """How the request's body is framed: `none`, of a `length`, or `chunked`.
-
-    ``size`` is the length in bytes, 0 for no body, ``None`` when it is not known; ``fields`` is
-    what the pool adds to the header.
-    """
-
-    size: int | None
-    fields: tuple[tuple[bytes, bytes], ...]
-
-    @classmethod
-    def none(cls) -> Self:
-        """No body, and no field that says so."""
-        return cls(0, ())
-
-    @classmethod
-    def length(cls, size: int) -> Self:
-        """A body of exactly ``size`` bytes; 0 is announced as well (RFC 9110 section 8.6)."""
-        if size < 0:
-            raise ValueError("a body cannot have a negative length")
-        return cls(size, ((b"Content-Length", b"%d" % size),))
-
-    @classmethod
-    def chunked(cls) -> Self:
-        """A body whose length is not known beforehand."""
-        return cls(None, ((b"Transfer-Encoding", b"chunked"),))
 
 
 class ResponseSink(Protocol):
@@ -146,19 +110,15 @@ class UpstreamExchange:
     """
 
     __slots__ = (
+        "_body",
         "_body_held",
         "_connection",
-        "_ended",
         "_flush",
         "_head",
-        "_kept",
-        "_kept_size",
-        "_last_chunk",
         "_method",
         "_over",
         "_owner",
         "_paused",
-        "_remaining",
         "_sent",
         "_sink",
         "attempts",
@@ -194,13 +154,8 @@ class UpstreamExchange:
         self._connection: UpstreamConnection | None = None
         self._over = False
         self._paused = False
-        # The request's body: what is still to come, and what may have to be sent (again).
-        self._remaining = framing.size
-        self._ended = False
-        self._last_chunk = LAST_CHUNK
+        self._body = RequestBody(framing)
         self._body_held = False
-        self._kept: list[bytes] | None = []
-        self._kept_size = 0
         self._sent = False
         self._flush: IDelayedCall | None = None
         self.attempts = 0
@@ -222,23 +177,15 @@ class UpstreamExchange:
         """
         if self._over or not data:
             return
-        if self._ended:
-            raise ValueError("the request body has ended")
-        if self._remaining is not None:
-            if len(data) > self._remaining:
-                raise ValueError("more request body than was announced")
-            self._remaining -= len(data)
-        self._keep(data)
+        body = self._body
+        body.add(data)
         connection = self._connection
         if connection is None:
             return
-        if not self._sent:
-            if self._remaining == 0 or self._kept_size >= JOINED_BODY_LIMIT:
-                self._transmit(connection)
-        elif self._remaining is None:
-            connection.stream.writeSequence((chunk_head(len(data)), data, CHUNK_END))
-        else:
-            connection.stream.write(data)
+        if self._sent:
+            connection.stream.writeSequence(body.framed(data))
+        elif body.complete or body.kept_size >= JOINED_BODY_LIMIT:
+            self._transmit(connection)
 
     def end(self, trailers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """The request's body is complete. Needed for chunked bodies, allowed for all.
@@ -246,20 +193,17 @@ class UpstreamExchange:
         ``trailers`` are sent after a chunked body and dropped after any other. Raises `ValueError`
         when less came than was announced, `UnsafeField` for trailers that cannot be written.
         """
-        if self._over or self._ended:
+        body = self._body
+        if self._over or body.ended:
             return
-        if self._remaining:
-            raise ValueError("less request body than was announced")
-        if trailers:
-            self._last_chunk = last_chunk(trailers)
-        self._ended = True
+        body.end(trailers)
         connection = self._connection
         if connection is None:
             return
         if not self._sent:
             self._transmit(connection)
-        elif self._remaining is None:
-            connection.stream.write(self._last_chunk)
+        elif closing := body.closing():
+            connection.stream.write(closing)
 
     def cancel(self) -> None:
         """Nobody wants the response any more; nothing of the sink is called after this.
@@ -298,7 +242,7 @@ class UpstreamExchange:
         connection.begin(self, ResponseReader(self, self._method))
         if self._paused:
             connection.pause_reading()
-        if self._body_complete or self._kept:
+        if self._body.complete or self._body.kept_size:
             self._transmit(connection)
         else:
             # Body that comes within this turn of the reactor leaves with the head.
@@ -315,7 +259,7 @@ class UpstreamExchange:
 
     def hold_body(self) -> None:
         """Ask for no more of the request's body, if more of it is to come."""
-        if not self._body_held and not self._over and not self._body_complete:
+        if not self._body_held and not self._over and not self._body.complete:
             self._body_held = True
             self._sink.pause_request_body()
 
@@ -337,7 +281,7 @@ class UpstreamExchange:
             error = fault("upstream_protocol_error", "The lease sent what was not asked for.")
             self._leave(connection, error)
             return
-        self._kept = None
+        self._body.forget()
         try:
             connection.reader.receive_data(data)
         except BadResponse as error:
@@ -388,7 +332,7 @@ class UpstreamExchange:
         if connection is None or connection.reader is None:
             return
         persistent = connection.reader.keep_alive
-        sent = self._body_complete and not connection.blocked
+        sent = self._body.complete and not connection.blocked
         self._finish()
         if persistent and sent and not connection.closed:
             connection.resume_reading()
@@ -399,18 +343,6 @@ class UpstreamExchange:
 
     # Inside.
 
-    @property
-    def _body_complete(self) -> bool:
-        return self._ended or self._remaining == 0
-
-    def _keep(self, data: bytes) -> None:
-        if self._kept is not None:
-            self._kept_size += len(data)
-            if self._sent and self._kept_size > REPLAY_BODY_LIMIT:
-                self._kept = None
-            else:
-                self._kept.append(data)
-
     def _flush_head(self) -> None:
         self._flush = None
         if self._connection is not None:
@@ -419,22 +351,12 @@ class UpstreamExchange:
     def _transmit(self, connection: UpstreamConnection) -> None:
         """Send the head and all of the body that there is."""
         self._drop_flush()
+        opening = self._body.start(self._head, keep=self._may_repeat(connection))
         self._sent = True
         self.attempts += 1
-        kept = self._kept or []
-        parts = [self._head]
-        if self._remaining is not None:
-            parts += kept
-        else:
-            if kept:
-                parts += (chunk_head(self._kept_size), *kept, CHUNK_END)
-            if self._ended:
-                parts.append(self._last_chunk)
-        if not self._may_repeat(connection) or self._kept_size > REPLAY_BODY_LIMIT:
-            self._kept = None
-        if not self._body_complete:
+        if not self._body.complete:
             connection.expect_body()
-        connection.stream.write(b"".join(parts))
+        connection.stream.write(opening)
         if not connection.blocked and self._connection is connection:
             self.release_body()
 
@@ -453,17 +375,18 @@ class UpstreamExchange:
 
     def _leave(self, connection: UpstreamConnection, error: GatewayError) -> None:
         """Try a fresh connection, if that is allowed, else end with ``error``."""
-        if self._kept is None or not self._may_repeat(connection):
+        if not (self._body.repeatable and self._may_repeat(connection)):
             self.fail(error)
             return
         self._detach()
+        self._body.rewind()
         self.fresh_only = True
         self.hold_body()
         self._owner.discard(connection, abort=True, retry=self)
 
     def _finish(self) -> UpstreamConnection | None:
         self._over = True
-        self._kept = None
+        self._body.forget()
         return self._detach()
 
     def _detach(self) -> UpstreamConnection | None:

@@ -5,7 +5,9 @@ and what becomes of the connection afterwards, its pool decides.
 """
 
 from collections.abc import Iterable
-from typing import Protocol, cast
+from itertools import takewhile
+from math import inf
+from typing import Final, Protocol, TypeVar, cast
 
 from twisted.internet import protocol
 from twisted.internet.interfaces import IPushProducer
@@ -14,7 +16,24 @@ from zope.interface import implementer
 
 from portal_gateway.wire.http1_response import ResponseReader
 
-__all__ = ["CarriedExchange", "ConnectionOwner", "StreamTransport", "UpstreamConnection"]
+__all__ = [
+    "CLOSING_TIME",
+    "MAX_CLOSING",
+    "CarriedExchange",
+    "ClosingConnections",
+    "ConnectionOwner",
+    "StreamTransport",
+    "UpstreamConnection",
+    "expired",
+]
+
+CLOSING_TIME: Final = 5.0
+"""Seconds for a peer to end a connection that we closed politely (TLS waits for the peer)."""
+
+MAX_CLOSING: Final = 64
+"""Connections of one pool being closed politely at a time; beyond it they are aborted instead."""
+
+_Key = TypeVar("_Key")
 
 
 class StreamTransport(Protocol):
@@ -180,7 +199,7 @@ class UpstreamConnection(protocol.Protocol):
             self.stream.resumeProducing()
 
     def close(self) -> None:
-        """End the connection politely. It may last as long as the peer likes: see `Pool`."""
+        """End the connection politely, which lasts as long as the peer likes."""
         self.closed = True
         self.stream.loseConnection()
 
@@ -188,3 +207,44 @@ class UpstreamConnection(protocol.Protocol):
         """End the connection at once."""
         self.closed = True
         self.stream.abortConnection()
+
+
+class ClosingConnections:
+    """Connections that were closed politely and have not ended yet.
+
+    A hostile peer could keep them for ever: the owner calls `expire`, no later than at `deadline`.
+    """
+
+    def __init__(self) -> None:
+        self._deadlines: dict[UpstreamConnection, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    @property
+    def deadline(self) -> float:
+        """When the oldest must end; infinity without one."""
+        return next(iter(self._deadlines.values()), inf)
+
+    def close(self, connection: UpstreamConnection, now: float) -> None:
+        """Close ``connection``."""
+        if len(self._deadlines) >= MAX_CLOSING:
+            connection.abort()
+        else:
+            self._deadlines[connection] = now + CLOSING_TIME
+            connection.close()
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """``connection`` has ended."""
+        self._deadlines.pop(connection, None)
+
+    def expire(self, now: float) -> None:
+        """Abort those whose time is over."""
+        for connection in expired(self._deadlines, now):
+            self.forget(connection)
+            connection.abort()
+
+
+def expired(deadlines: dict[_Key, float], now: float) -> list[_Key]:
+    """The keys whose time has come, of a dict that is in the order of its deadlines."""
+    return [key for key, _ in takewhile(lambda item: item[1] <= now, deadlines.items())]

@@ -12,30 +12,19 @@ Nothing waits without a limit: a dial has `PoolLimits.connect_timeout`, a reques
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from math import inf
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import ClientFactory
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError, fault
+from portal_gateway.relay.dials import Dialler
 from portal_gateway.relay.http_client import BodyFraming, ResponseSink, UpstreamExchange
-from portal_gateway.relay.http_connection import UpstreamConnection
+from portal_gateway.relay.http_connection import ClosingConnections, UpstreamConnection, expired
 from portal_gateway.wire.http1_writing import serialise_request
 
-__all__ = ["BUSY_PAUSE", "CLOSING_TIME", "MAX_CLOSING", "Pool", "PoolLimits"]
-
-CLOSING_TIME: Final = 5.0
-"""Seconds for a peer to end a connection that we closed politely (TLS waits for the peer)."""
-
-MAX_CLOSING: Final = 64
-"""Connections being closed politely at a time; beyond it they are aborted instead."""
+__all__ = ["BUSY_PAUSE", "Pool", "PoolLimits"]
 
 BUSY_PAUSE: Final = 1.0
 """Seconds without a new dial after the lease refused one for having too many connections.
@@ -43,8 +32,6 @@ BUSY_PAUSE: Final = 1.0
 Until then only a connection that ends makes room. Other users of the lease may have gone meanwhile,
 so it is asked again afterwards.
 """
-
-_Key = TypeVar("_Key")
 
 _TICK_SLACK: Final = 0.001
 """Seconds that a deadline may be early, so that no tick comes just before one it was meant for."""
@@ -74,27 +61,6 @@ class PoolLimits:
             raise ValueError("the times of a pool are greater than 0")
 
 
-class _Dial:
-    """A connection on its way, and the request it was begun for while that still waits."""
-
-    __slots__ = ("connected", "exchange", "timed_out")
-
-    def __init__(self, exchange: UpstreamExchange) -> None:
-        self.exchange: UpstreamExchange | None = exchange
-        self.connected: Deferred[UpstreamConnection] | None = None
-        self.timed_out = False
-
-
-class _ConnectionFactory(ClientFactory):
-    noisy = False
-
-    def __init__(self, pool: "Pool") -> None:
-        self._pool = pool
-
-    def buildProtocol(self, addr: object) -> UpstreamConnection:  # noqa: ARG002 - Twisted's signature
-        return UpstreamConnection(self._pool)
-
-
 class Pool:
     """The HTTP/1.1 connections to one endpoint.
 
@@ -103,24 +69,19 @@ class Pool:
     ``retries_total`` count what there was.
     """
 
-    _log = Logger()
-
     def __init__(
         self, endpoint: IStreamClientEndpoint, clock: IReactorTime, limits: PoolLimits
     ) -> None:
-        self._endpoint = endpoint
         self.clock = clock
         self.limits = limits
-        self._factory = _ConnectionFactory(self)
-        # Each dict is in the order of its deadlines, since all in it have the same time.
+        self._dials = Dialler(
+            self, endpoint, lambda: UpstreamConnection(self), limits.connect_timeout
+        )
+        # In the order of their deadlines, since all are idle for the same time.
         self._idle: dict[UpstreamConnection, float] = {}
-        self._closing: dict[UpstreamConnection, float] = {}
-        self._dials: dict[_Dial, float] = {}
+        self._closing = ClosingConnections()
         self._busy: set[UpstreamConnection] = set()
-        # Those who wait: in the queue, or with a dial; the latter served by any connection, or not.
         self._queue: deque[UpstreamExchange] = deque()
-        self._dialling: dict[UpstreamExchange, _Dial] = {}
-        self._dialling_fresh: dict[UpstreamExchange, _Dial] = {}
         self._doomed: list[tuple[UpstreamExchange, GatewayError]] = []
         self._asking: UpstreamExchange | None = None
         self._pumping = False
@@ -130,7 +91,6 @@ class Pool:
         self._drained: list[Deferred[None]] = []
         self._tick: IDelayedCall | None = None
         self._tick_at = inf
-        self.dials_total = 0
         self.reuses_total = 0
         self.retries_total = 0
 
@@ -153,6 +113,11 @@ class Pool:
     def queued(self) -> int:
         """Requests that wait for a place."""
         return len(self._queue)
+
+    @property
+    def dials_total(self) -> int:
+        """Connections that were ever begun."""
+        return self._dials.total
 
     @property
     def unused(self) -> bool:
@@ -222,18 +187,12 @@ class Pool:
 
         The pool remains usable.
         """
-        waiting = [*self._dialling, *self._dialling_fresh, *self._queue]
-        self._dialling.clear()
-        self._dialling_fresh.clear()
+        waiting = [*self._dials.cancel_all(), *self._queue]
         self._queue.clear()
-        for dial in list(self._dials):
-            dial.exchange = None
-            if dial.connected is not None:
-                dial.connected.cancel()
-        for connections in (self._idle, self._closing):
-            for connection in list(connections):
-                del connections[connection]
-                connection.abort()
+        self._closing.expire(inf)
+        for connection in list(self._idle):
+            del self._idle[connection]
+            connection.abort()
         carried = [connection.exchange for connection in self._busy]
         for exchange in (*waiting, *carried):
             cast("UpstreamExchange", exchange).fail(error)
@@ -246,6 +205,9 @@ class Pool:
         for exchange, reason in doomed:
             exchange.fail(reason)
         self._drop_tick()
+        if self._doomed:
+            # Someone asked again when told of the end: that is answered like any later request.
+            self._tick_by(self.clock.seconds())
         self._tell_drained()
 
     # For exchanges and connections.
@@ -283,11 +245,9 @@ class Pool:
 
     def forget(self, exchange: UpstreamExchange) -> None:
         """``exchange`` waits no more; a dial for it goes on for whoever comes next."""
-        dial = self._dialling.pop(exchange, None) or self._dialling_fresh.pop(exchange, None)
-        if dial is not None:
-            dial.exchange = None
-        elif exchange in self._queue:
+        if not self._dials.forget(exchange) and exchange in self._queue:
             self._queue.remove(exchange)
+            self._tell_drained()
 
     def idle_data(self, connection: UpstreamConnection) -> None:
         """The peer spoke on an idle connection: whatever it said, the two are out of step."""
@@ -297,7 +257,8 @@ class Pool:
     def lost(self, connection: UpstreamConnection) -> None:
         """A connection that carried nothing has ended."""
         self._idle.pop(connection, None)
-        self._closing.pop(connection, None)
+        self._closing.forget(connection)
+        self._tell_drained()
 
     # Placing connections and requests.
 
@@ -308,17 +269,16 @@ class Pool:
         exchange.attach(connection)
 
     def _place(self, connection: UpstreamConnection) -> None:
-        """Give a connection that is free to the next in line, keep it, or close it.
-
-        Who has a dial is older than who is in the queue, which only dials make move.
-        """
-        if self._dialling:
-            exchange, dial = next(iter(self._dialling.items()))
-            del self._dialling[exchange]
-            dial.exchange = None
+        """Give a connection that is free to who waits longest, keep it, or close it."""
+        exchange = self._dials.first_waiting
+        if self._queue and (
+            exchange is None or self._queue[0].waiting_since <= exchange.waiting_since
+        ):
+            exchange = self._queue.popleft()
+        elif exchange is not None:
+            self._dials.forget(exchange)
+        if exchange is not None:
             self._give(connection, exchange)
-        elif self._queue:
-            self._give(connection, self._queue.popleft())
         elif self._refusal is None and len(self._idle) < self.limits.max_idle:
             deadline = self.clock.seconds() + self.limits.idle_timeout
             self._idle[connection] = deadline
@@ -347,40 +307,24 @@ class Pool:
     # Dialling.
 
     def _dial(self, exchange: UpstreamExchange) -> None:
-        deadline = self.clock.seconds() + self.limits.connect_timeout
-        dial = _Dial(exchange)
-        waiting = self._dialling_fresh if exchange.fresh_only else self._dialling
-        waiting[exchange] = dial
-        self._dials[dial] = deadline
-        self._tick_by(deadline)
-        self.dials_total += 1
-        connecting = maybeDeferred(lambda: self._endpoint.connect(self._factory))
-        connected = dial.connected = cast("Deferred[UpstreamConnection]", connecting)
-        connected.addCallbacks(
-            self._dialled, self._dial_failed, callbackArgs=(dial,), errbackArgs=(dial,)
-        )
-        connected.addErrback(self._log_defect)
+        self._dials.dial(exchange, self.clock.seconds())
+        self._tick_by(self._dials.deadline)
 
-    def _dialled(self, connection: UpstreamConnection, dial: _Dial) -> None:
-        if connection.closed:
-            lost = fault("upstream_closed", "The lease closed the connection before it was used.")
-            self._dial_failed(Failure(lost), dial)
-            return
-        exchange = self._dial_over(dial)
+    def dialled(self, connection: UpstreamConnection, exchange: UpstreamExchange | None) -> None:
+        """A connection was made; ``exchange`` waits for it."""
         self._ceiling_until = -inf
         if exchange is not None:
             self._give(connection, exchange)
         else:
             self._place(connection)
+        self._pump()
 
-    def _dial_failed(self, failure: Failure, dial: _Dial) -> None:
-        exchange = self._dial_over(dial)
-        error = self._dial_error(failure, dial)
+    def dial_failed(self, error: GatewayError, exchange: UpstreamExchange | None) -> None:
+        """A connection could not be made; ``exchange`` waits for it."""
         if error.cause.code == "lease_busy" and (self._busy or self._idle):
             # There are connections to wait for, and as many as the lease lets us have.
-            now = self.clock.seconds()
             self._ceiling = len(self._busy) + len(self._idle) + len(self._dials)
-            self._ceiling_until = now + BUSY_PAUSE
+            self._ceiling_until = self.clock.seconds() + BUSY_PAUSE
             if exchange is not None:
                 self._requeue(exchange)
                 self._tick_by(self._ceiling_until)
@@ -392,16 +336,6 @@ class Pool:
         self._pump()
         self._tell_drained()
 
-    def _dial_over(self, dial: _Dial) -> UpstreamExchange | None:
-        """Who the dial was for, if that still waits."""
-        self._dials.pop(dial, None)
-        exchange = dial.exchange
-        if exchange is not None:
-            dial.exchange = None
-            self._dialling.pop(exchange, None)
-            self._dialling_fresh.pop(exchange, None)
-        return exchange
-
     def _requeue(self, exchange: UpstreamExchange) -> None:
         """Put ``exchange`` into the queue where its age belongs."""
         place = 0
@@ -412,33 +346,16 @@ class Pool:
         self._queue.insert(place, exchange)
         self._tick_by(exchange.waiting_since + self.limits.wait_limit)
 
-    def _dial_error(self, failure: Failure, dial: _Dial) -> GatewayError:
-        if dial.timed_out or failure.check(ConnectTimeout):
-            return fault("upstream_timeout", "The connection to the lease was not made in time.")
-        if isinstance(failure.value, GatewayError):
-            return failure.value
-        if failure.check(ConnectError, DNSLookupError):
-            return fault("lease_offline", "The connection to the lease cannot be made.")
-        if self._refusal is None:
-            self._log.failure("The endpoint of a lease failed in a way it must not", failure)
-        return fault("internal_error", "The gateway failed to connect to the lease.")
-
-    def _log_defect(self, failure: Failure) -> None:
-        self._log.failure("A defect of the gateway's own", failure)
-
     # Ending connections.
 
     def _close(self, connection: UpstreamConnection) -> None:
-        if len(self._closing) >= MAX_CLOSING:
-            connection.abort()
-            return
-        deadline = self.clock.seconds() + CLOSING_TIME
-        self._closing[connection] = deadline
-        self._tick_by(deadline)
-        connection.close()
+        self._closing.close(connection, self.clock.seconds())
+        self._tick_by(self._closing.deadline)
 
     def _tell_drained(self) -> None:
-        if self._drained and not (self._busy or self._dials or self._queue):
+        if self._drained and not (self._busy or self._closing or self._dials or self._queue):
+            if not self._doomed:
+                self._drop_tick()
             drained, self._drained = self._drained, []
             for waiting in drained:
                 waiting.callback(None)
@@ -471,16 +388,11 @@ class Pool:
         limit = self.limits.wait_limit
         while self._queue and self._queue[0].waiting_since + limit <= now:
             self._queue.popleft().fail(_busy("No connection to the lease became free in time."))
-        for dial in _expired(self._dials, now):
-            dial.timed_out = True
-            if dial.connected is not None:
-                dial.connected.cancel()
-        for connection in _expired(self._idle, now):
+        self._dials.expire(now)
+        for connection in expired(self._idle, now):
             if self._idle.pop(connection, None) is not None:
                 self._close(connection)
-        for connection in _expired(self._closing, now):
-            if self._closing.pop(connection, None) is not None:
-                connection.abort()
+        self._closing.expire(now)
         self._pump()
         self._tick_for_the_next()
 
@@ -489,15 +401,12 @@ class Pool:
             self._tick_by(self._queue[0].waiting_since + self.limits.wait_limit)
             if self.clock.seconds() < self._ceiling_until:
                 self._tick_by(self._ceiling_until)
-        for deadlines in (self._dials, self._idle, self._closing):
-            for deadline in deadlines.values():
-                self._tick_by(deadline)
-                break
-
-
-def _expired(deadlines: dict[_Key, float], now: float) -> list[_Key]:
-    """The keys whose time has come; the dict is in the order of its deadlines."""
-    return [key for key, _ in takewhile(lambda item: item[1] <= now, deadlines.items())]
+        for deadline in (
+            next(iter(self._idle.values()), inf),
+            self._closing.deadline,
+            self._dials.deadline,
+        ):
+            self._tick_by(deadline)
 
 
 def _busy(detail: str) -> GatewayError:
