@@ -12,8 +12,8 @@ from portal_gateway.wire.http_fields import BadFraming, Headers, list_members, p
 __all__ = ["BadResponse", "ResponseHead", "has_no_body", "judge_head"]
 
 _NOT_IN_REASON = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_FRAMING_NAME_LENGTHS = {len(b"connection"), len(b"content-length"), len(b"transfer-encoding")}
-    map(len, (b"connection", b"content-length", b"transfer-encoding"))
+_FRAMING_NAME_LENGTHS = frozenset(
+    len(name) for name in (b"connection", b"content-length", b"transfer-encoding")
 )
 
 
