@@ -6,16 +6,19 @@ LF or NUL in any part would split or cut is refused with `UnsafeField`, whoever 
 
 from collections.abc import Sequence
 from email.utils import formatdate
+from typing import NamedTuple
 
-from portal_gateway.wire.http_fields import HTTPSyntaxError
+from portal_gateway.wire.http_fields import Headers, HTTPSyntaxError, list_members
 
 __all__ = [
     "CHUNK_END",
     "CONTINUE",
     "LAST_CHUNK",
+    "FramedHead",
     "UnsafeField",
     "chunk",
     "chunk_head",
+    "frame_response",
     "http_date",
     "last_chunk",
     "serialise_request",
@@ -30,6 +33,20 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 """The interim response that asks for the body (RFC 9110 section 15.2.1)."""
+
+
+_FRAMING = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-connection",
+        b"transfer-encoding",
+    }
+)
+"""Fields that `frame_response` writes itself, or that mean nothing to this hop's client."""
+
+_NO_CONTENT = 204
 
 
 class UnsafeField(HTTPSyntaxError):
@@ -84,3 +101,52 @@ def last_chunk(trailers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
 def http_date(now: float) -> bytes:
     """``now`` (seconds of the epoch) as ``Date`` writes it (RFC 9110 section 5.6.7)."""
     return formatdate(now, usegmt=True).encode("ascii")
+
+
+class FramedHead(NamedTuple):
+    """A response's head, and what it said about what follows."""
+
+    data: bytes
+    chunked: bool
+    keep_alive: bool
+
+
+def frame_response(
+    status: int,
+    reason: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    *,
+    length: int | None,
+    has_body: bool,
+    is_1_1: bool,
+    keep_alive: bool,
+) -> FramedHead:
+    """The head of a final response with the framing that its client understands.
+
+    ``length`` is stated where it is known, also where no body follows (HEAD, 304), but never with a
+    204 (RFC 9110 section 8.6); a body of unknown length is chunked, or for HTTP/1.0 ends with the
+    connection. Framing fields and connection options among ``headers`` are left out; a
+    ``Connection: close`` there is obeyed. Raises `UnsafeField`.
+    """
+    fields: Headers = []
+    for field in headers:
+        name = field[0].lower()
+        if name not in _FRAMING:
+            fields.append(field)
+        elif name == b"connection" and b"close" in list_members([field[1]]):
+            keep_alive = False
+    chunked = False
+    if length is not None:
+        if status != _NO_CONTENT:
+            fields.append((b"Content-Length", b"%d" % length))
+    elif has_body:
+        if is_1_1:
+            chunked = True
+            fields.append((b"Transfer-Encoding", b"chunked"))
+        else:
+            keep_alive = False
+    if not keep_alive:
+        fields.append((b"Connection", b"close"))
+    elif not is_1_1:
+        fields.append((b"Connection", b"keep-alive"))
+    return FramedHead(serialise_response(status, reason, fields), chunked, keep_alive)

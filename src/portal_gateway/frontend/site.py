@@ -1,0 +1,251 @@
+"""The site: a Resource tree behind HTTP channels, and what all its connections share."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IProtocolNegotiationFactory,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.error import UnsupportedMethod
+from twisted.web.resource import IResource, getChildForRequest
+from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
+
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.exchange import Exchange
+from portal_gateway.frontend.channel import ChannelLimits, HTTPChannel, Transport
+from portal_gateway.frontend.request import Request
+from portal_gateway.wire.http1_writing import http_date
+from portal_gateway.wire.http_fields import Headers
+
+__all__ = ["LIMIT_NAMES", "Site"]
+
+_log = Logger()
+
+_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+LIMIT_NAMES = (
+    "request_line",
+    "header",
+    "fields",
+    "body",
+    "header_timeout",
+    "idle_timeout",
+    "body_rate",
+    "write_stall",
+    "connections",
+    "connections_per_address",
+)
+"""The limits that are counted in `Site.limit_hits`, each under its parameter's name."""
+
+
+class _Refused(Protocol):
+    transport: Transport  # type: ignore[assignment] # as in HTTPChannel
+
+    """A connection above a limit. It is built and dropped rather than not built: a TLS factory has
+    to be given a protocol."""
+
+    def connectionMade(self) -> None:
+        self.transport.abortConnection()
+
+
+@implementer(IProtocolNegotiationFactory)
+class Site(Factory[Any]):
+    """Serves ``resource`` to every connection.
+
+    ``render_problem`` makes an answer (status, fields, body) of an error and a request id;
+    ``on_exchange_end`` is called once for each request when its response has been handed to the
+    transport or will never be complete; ``make_request_id`` gets the ``X-Request-ID`` that a client
+    sent once, or None. ``limit_hits`` counts how often each limit of ``limits`` was met.
+    """
+
+    noisy = False
+    displayTracebacks = False
+
+    def __init__(
+        self,
+        resource: IResource,
+        clock: IReactorTime,
+        *,
+        render_problem: Callable[[GatewayError, str], tuple[int, Headers, bytes]],
+        on_exchange_end: Callable[[Exchange], object],
+        make_request_id: Callable[[str | None], str],
+        limits: ChannelLimits | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.resource = resource
+        self.clock = clock
+        self.seconds = clock.seconds
+        self.limits = limits or ChannelLimits()
+        self.limit_hits = dict.fromkeys(LIMIT_NAMES, 0)
+        self.render_problem = render_problem
+        self.make_request_id = make_request_id
+        self.stopping = False
+        self._on_exchange_end = on_exchange_end
+        self._wall_clock = wall_clock
+        self._channels: set[HTTPChannel] = set()
+        self._per_address: Counter[str] = Counter()
+        self._soon: list[Callable[[], object]] = []
+        self._soon_call: IDelayedCall | None = None
+        self._date_second = -1
+        self._date = b""
+        self._stopped: list[Deferred[None]] = []
+        self._grace: IDelayedCall | None = None
+
+    # Connections.
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._channels)
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """A channel, or something that drops a connection above the limits."""
+        limits = self.limits
+        host = getattr(addr, "host", "")
+        if self.stopping:
+            return _Refused()
+        if len(self._channels) >= limits.connections:
+            self.limit_hits["connections"] += 1
+            return _Refused()
+        if (
+            limits.connections_per_address is not None
+            and host
+            and self._per_address[host] >= limits.connections_per_address
+        ):
+            self.limit_hits["connections_per_address"] += 1
+            return _Refused()
+        return HTTPChannel(self)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What is offered by ALPN."""
+        return [b"http/1.1"]
+
+    def connected(self, channel: HTTPChannel) -> None:
+        """A channel has its connection."""
+        self._channels.add(channel)
+        self._per_address[channel.client_host] += 1
+
+    def disconnected(self, channel: HTTPChannel) -> None:
+        """A channel has lost it."""
+        self._channels.discard(channel)
+        host = channel.client_host
+        self._per_address[host] -= 1
+        if not self._per_address[host]:
+            del self._per_address[host]
+        if self.stopping and not self._channels:
+            self._all_gone()
+
+    def stop(self, grace: float = 5.0) -> Deferred[None]:
+        """Take no more requests; fires when every connection has ended.
+
+        Idle connections are closed at once, the others with their response, and those that are
+        still there after ``grace`` seconds are aborted.
+        """
+        stopped: Deferred[None] = Deferred()
+        self._stopped.append(stopped)
+        if not self.stopping:
+            self.stopping = True
+            self._grace = self.clock.callLater(grace, self._abort_all)
+            for channel in list(self._channels):
+                channel.close_when_idle()
+        if not self._channels:
+            self._all_gone()
+        return stopped
+
+    def _abort_all(self) -> None:
+        self._grace = None
+        for channel in list(self._channels):
+            channel.abort()
+
+    def _all_gone(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        if self._soon_call is not None:
+            self._soon_call.cancel()
+            self._run_soon()
+        stopped, self._stopped = self._stopped, []
+        for waiting in stopped:
+            waiting.callback(None)
+
+    # Requests.
+
+    def getResourceFor(self, request: Request) -> IResource:
+        """The Resource that a request's path leads to."""
+        resource: IResource = getChildForRequest(self.resource, request)
+        return resource
+
+    def render(self, request: Request) -> None:
+        """Have the request answered by its Resource."""
+        try:
+            if request.uri == b"*":
+                # Asked of the server as such: a way to probe it (RFC 9110 section 9.3.7).
+                request.send_head(200, b"OK", [(b"Date", self.date())], length=0)
+                request.send_end()
+                return
+            body = self.getResourceFor(request).render(request)
+            if body is not NOT_DONE_YET:
+                request.answer(body)
+        except GatewayError as error:
+            request.fail(error)
+        except UnsupportedMethod as error:
+            self._refuse_method(request, error)
+        except Exception:  # noqa: BLE001 - whatever a Resource raises, the client gets an answer
+            _log.failure(
+                "a resource failed", failure=Failure(), request_id=request.exchange.request_id
+            )
+            request.fail(fault("internal_error", "the request could not be answered"))
+
+    def _refuse_method(self, request: Request, error: UnsupportedMethod) -> None:
+        fields = [(b"Allow", b", ".join(error.allowedMethods))]
+        request.fail(fault("method_not_allowed", "this resource has no such method", fields))
+
+    def exchange_over(self, exchange: Exchange) -> None:
+        """A response has left, or never will be complete."""
+        try:
+            self._on_exchange_end(exchange)
+        except Exception:  # noqa: BLE001 - a connection does not end because its record failed
+            _log.failure(
+                "an exchange could not be recorded",
+                failure=Failure(),
+                request_id=exchange.request_id,
+            )
+
+    def reason(self, status: int) -> bytes:
+        """The usual reason phrase; empty for a status without one."""
+        return _REASONS.get(status, b"")
+
+    def date(self) -> bytes:
+        """The value of ``Date`` for now, formatted once a second."""
+        now = self._wall_clock()
+        second = int(now)
+        if second != self._date_second:
+            self._date_second = second
+            self._date = http_date(second)
+        return self._date
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call ``function`` when this turn of the reactor is over; one timer call serves all."""
+        self._soon.append(function)
+        if self._soon_call is None:
+            self._soon_call = self.clock.callLater(0, self._run_soon)
+
+    def _run_soon(self) -> None:
+        self._soon_call = None
+        soon, self._soon = self._soon, []
+        for function in soon:
+            try:
+                function()
+            except Exception:  # noqa: BLE001 - the others are not to suffer for it
+                _log.failure("a call after the turn failed", failure=Failure())

@@ -1,0 +1,374 @@
+"""One request and its response as streams both ways.
+
+A `StreamingRequest` knows what holds in every version of HTTP: which responses have no body, that a
+body is as long as it was announced, that an answer comes once, that the exchange is told once when
+it is over. How it goes over the wire is its `Stream`'s matter: today the HTTP/1.1 channel, later an
+HTTP/2 stream.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.logger import Logger
+
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.exchange import Exchange
+from portal_gateway.frontend.body import BodyInlet, BodyReceiver
+from portal_gateway.wire.http1_request import RequestHead
+from portal_gateway.wire.http_fields import Headers
+
+if TYPE_CHECKING:
+    from portal_gateway.frontend.site import Site
+
+__all__ = ["Stream", "StreamingRequest"]
+
+_log = Logger()
+
+_FIRST_FINAL = 200
+_LAST_STATUS = 599
+_CONTINUE = 100
+_SWITCHING_PROTOCOLS = 101
+
+_WITHOUT_BODY = frozenset({204, 304})
+"""Responses that never have a body, whatever their header says (RFC 9110 section 6.4.1)."""
+
+
+class Stream(Protocol):
+    """One request's way through its connection."""
+
+    client: IAddress
+    server: IAddress
+    is_secure: bool
+
+    def send_continue(self) -> None:
+        """Ask for the body (100)."""
+
+    def send_informational(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Send a 1xx; dropped where the client's version has none."""
+
+    def send_head(
+        self, status: int, reason: bytes, headers: Headers, length: int | None, *, has_body: bool
+    ) -> None:
+        """Send the head. ``length`` is what is announced, ``has_body`` whether bytes follow it.
+
+        Framing fields and connection options are the stream's; those among ``headers`` are left
+        out, but a ``Connection: close`` there is obeyed. Raises UnsafeField.
+        """
+
+    def send_data(self, data: bytes) -> None:
+        """Send a part of the body, never empty."""
+
+    def send_end(self, trailers: Headers) -> None:
+        """The response is complete; nothing more is sent for this request."""
+
+    def response_recorded(self) -> None:
+        """The exchange has been told that it is over: go on with the next request, or close."""
+
+    def abort(self) -> None:
+        """End so that the client can see that it is no clean end."""
+
+    def pause_reading(self) -> None:
+        """Read no more of the body for now."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
+
+    def register_producer(self, producer: IPushProducer) -> None:
+        """Pause and resume ``producer`` as the client takes data, until the response is over."""
+
+    def unregister_producer(self) -> None:
+        """There is nothing to pause any more."""
+
+
+class StreamingRequest:
+    """A request, and the one response to it.
+
+    ``head`` is what was parsed, ``exchange`` the record of it all. What is sent after the response
+    is over, or after the client has gone, is ignored.
+    """
+
+    _inlet: BodyInlet | None = None
+    _on_disconnect: Sequence[Callable[[], object]] = ()
+    _producer: IPushProducer | None = None
+    _asked_for_body = False
+    _head_sent = False
+    _over = False
+    _has_response_body = True
+    _response_left: int | None = None
+    """Bytes of the response's announced body that are still to be sent."""
+
+    def __init__(self, stream: Stream, site: "Site", head: RequestHead, exchange: Exchange) -> None:
+        self._stream = stream
+        self.site = site
+        self.head = head
+        self.exchange = exchange
+        if head.chunked or head.content_length:
+            self._inlet = BodyInlet(stream)
+
+    def __repr__(self) -> str:
+        # No target: it can hold a credential in its query.
+        return f"<Request {self.exchange.request_id}>"
+
+    # What is known of the client.
+
+    @property
+    def client_address(self) -> str:
+        """The peer's address without its port; empty for a UNIX socket."""
+        return self.exchange.client_address
+
+    @property
+    def server_address(self) -> str:
+        """The address that the client connected to, without its port."""
+        return getattr(self._stream.server, "host", "")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the request came over TLS."""
+        return self._stream.is_secure
+
+    # The request's body.
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request has a body of at least one byte, or one of unknown length."""
+        return self._inlet is not None
+
+    @property
+    def awaits_continue(self) -> bool:
+        """Whether the client may be holding its body back until it is asked for it."""
+        return self.head.expects_continue and not self._asked_for_body and not self.bytes_in
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of the body that have arrived."""
+        return self.exchange.bytes_in
+
+    def read_body(self, receiver: BodyReceiver) -> None:
+        """Start reading the body: it goes to ``receiver``, from inside this call on.
+
+        A client that waits for a 100 (RFC 9110 section 10.1.1) gets it now. Without a body
+        ``receiver.request_end`` is called at once. Raises RuntimeError the second time.
+        """
+        if self._inlet is None:
+            receiver.request_end([])
+            return
+        if self.awaits_continue and not (self._head_sent or self._over):
+            self._asked_for_body = True
+            self._stream.send_continue()
+        self._inlet.read(receiver)
+
+    def pause_body(self) -> None:
+        """Bring no more of the body until `resume_body`."""
+        if self._inlet is not None:
+            self._inlet.pause()
+
+    def resume_body(self) -> None:
+        """Go on with the body."""
+        if self._inlet is not None:
+            self._inlet.resume()
+
+    # The response.
+
+    @property
+    def head_sent(self) -> bool:
+        """Whether the final status has been sent; after it only `abort` can tell of a failure."""
+        return self._head_sent
+
+    @property
+    def over(self) -> bool:
+        """Whether the response is complete or will never be."""
+        return self._over
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes of the response's body that have been sent."""
+        return self.exchange.bytes_out
+
+    def send_informational(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Pass on a 1xx (RFC 9110 section 15.2). Raises ValueError for 101 and what is no 1xx.
+
+        A 100 is sent only to a client that waits for one. Ignored once the final head was sent.
+        """
+        if not _CONTINUE <= status < _FIRST_FINAL or status == _SWITCHING_PROTOCOLS:
+            raise ValueError(f"{status} is not an informational status that can be passed on")
+        if self._over or self._head_sent:
+            return
+        if status == _CONTINUE:
+            if self.awaits_continue:
+                self._asked_for_body = True
+                self._stream.send_continue()
+            return
+        self._stream.send_informational(status, reason, headers)
+
+    def send_head(
+        self, status: int, reason: bytes, headers: Headers, *, length: int | None
+    ) -> None:
+        """Send the final status and header.
+
+        ``length`` is that of the body, ``None`` where it is not known yet. For a response to HEAD,
+        or a 304, it is what the header states (``None``: nothing) and no body follows. Framing
+        fields in ``headers`` are left out. Raises RuntimeError the second time, ValueError for a
+        status outside 200 to 599 or a negative length, UnsafeField for a header that would split
+        the message.
+        """
+        if self._over:
+            return
+        if self._head_sent:
+            raise RuntimeError("the head of a response is sent once")
+        if not _FIRST_FINAL <= status <= _LAST_STATUS:
+            raise ValueError(f"{status} is not a final status")
+        if length is not None and length < 0:
+            raise ValueError(f"a body cannot be {length} bytes long")
+        has_body = status not in _WITHOUT_BODY and self.head.method != b"HEAD" and length != 0
+        self._stream.send_head(status, reason, headers, length, has_body=has_body)
+        self._head_sent = True
+        self._has_response_body = has_body
+        if has_body:
+            self._response_left = length
+        self.exchange.status = status
+        self.exchange.first_byte = self.site.seconds()
+
+    def send_data(self, data: bytes) -> None:
+        """Send a part of the body; dropped where the response has none.
+
+        More than was announced is a defect of the caller's: the connection is aborted, since the
+        client would take the surplus for the next response. Raises RuntimeError before the head.
+        """
+        if self._over:
+            return
+        if not self._head_sent:
+            raise RuntimeError("the head of a response comes before its body")
+        if not self._has_response_body or not data:
+            return
+        size = len(data)
+        if self._response_left is not None:
+            if size > self._response_left:
+                self._break_off("the response's body is longer than announced")
+                return
+            self._response_left -= size
+        self.exchange.bytes_out += size
+        self._stream.send_data(data)
+
+    def send_end(self, trailers: Headers | tuple[()] = ()) -> None:
+        """The response is complete; ``trailers`` go along where the framing has a place for them.
+
+        Less than was announced is a defect of the caller's: the connection is aborted, so that the
+        client cannot take it for complete. Raises RuntimeError before the head.
+        """
+        if self._over:
+            return
+        if not self._head_sent:
+            raise RuntimeError("the head of a response comes before its end")
+        if self._response_left:
+            self._break_off("the response's body is shorter than announced")
+            return
+        self._over = True
+        self._producer = None
+        if self._inlet is not None:
+            self._inlet.drop()
+        self._stream.send_end(list(trailers) if trailers else [])
+        self.exchange.finished = self.site.seconds()
+        self.site.exchange_over(self.exchange)
+        self._response_over(None)
+        # Only now: the next request may be answered from inside this call.
+        self._stream.response_recorded()
+
+    def abort(self) -> None:
+        """End without a complete response, so that the client can see it."""
+        if not self._over:
+            self._end_aborted()
+            self._stream.abort()
+            self.site.exchange_over(self.exchange)
+            self._response_over(fault("internal_error", "the response was aborted"))
+
+    def fail(self, error: GatewayError) -> None:
+        """Answer with what went wrong; with `abort` where an answer has begun already."""
+        if self._over:
+            return
+        self.exchange.error = error.cause.code
+        if self._head_sent:
+            self.abort()
+            return
+        status, headers, body = self.site.render_problem(error, self.exchange.request_id)
+        if error.cause.closes:
+            headers = [*headers, (b"Connection", b"close")]
+        self.send_head(status, self.site.reason(status), headers, length=len(body))
+        self.send_data(body)
+        self.send_end()
+
+    def register_response_producer(self, producer: IPushProducer) -> None:
+        """Pause and resume ``producer`` as the client takes the response.
+
+        It is stopped if the client goes away. Raises RuntimeError when there is one already.
+        """
+        if self._producer is not None:
+            raise RuntimeError("the response has a producer already")
+        if self._over:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        self._stream.register_producer(producer)
+
+    def unregister_response_producer(self) -> None:
+        """The producer will send nothing more."""
+        if self._producer is not None:
+            self._producer = None
+            self._stream.unregister_producer()
+
+    def on_disconnect(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` if the client goes away, or is cut off, before the response is over."""
+        self._on_disconnect = (*self._on_disconnect, callback)
+
+    # From the stream.
+
+    def receive_data(self, data: bytes) -> None:
+        """A part of the body arrived."""
+        self.exchange.bytes_in += len(data)
+        assert self._inlet is not None
+        self._inlet.receive_data(data)
+
+    def receive_end(self, trailers: Headers) -> None:
+        """The body is complete."""
+        assert self._inlet is not None
+        self._inlet.receive_end(trailers)
+
+    def refuse(self, error: GatewayError) -> None:
+        """The body cannot be read on: answer, and tell whoever reads it."""
+        inlet = self._inlet
+        # First the answer: the reader might end the request in another way. Its inlet is kept away
+        # from that, since it has to hear of the error.
+        self._inlet = None
+        self.fail(error)
+        if inlet is not None:
+            inlet.abort(error)
+
+    def disconnected(self, error: GatewayError) -> None:
+        """The client has gone, or takes nothing any more."""
+        if self._over:
+            return
+        producer = self._producer
+        self._end_aborted()
+        self.site.exchange_over(self.exchange)
+        for callback in self._on_disconnect:
+            callback()
+        if producer is not None:
+            producer.stopProducing()
+        if self._inlet is not None:
+            self._inlet.abort(error)
+        self._response_over(error)
+
+    def _response_over(self, error: GatewayError | None) -> None:
+        """The response is complete, or will never be; for a subclass that has to tell somebody."""
+
+    def _end_aborted(self) -> None:
+        self._over = True
+        self._producer = None
+        exchange = self.exchange
+        exchange.aborted = True
+        exchange.finished = self.site.seconds()
+
+    def _break_off(self, why: str) -> None:
+        _log.error("{why}", why=why, request_id=self.exchange.request_id)
+        self.exchange.error = "internal_error"
+        self.abort()
