@@ -1,10 +1,6 @@
 """One connection to a relay: a carrier below, many streams above, in either role.
 
-How bytes leave: what a stream writes goes into the multiplexer at once while nobody waits, and all
-frames of one turn of the reactor leave as one message of the carrier, by one call in the next turn,
-or sooner when ``MESSAGE_SIZE`` bytes are there. While the carrier's buffer is full nothing is
-framed at all; the streams that have something to send queue up, and then take turns of ``SLICE``
-bytes, so none waits for another's whole window.
+How bytes leave is ``outbox``'s subject; what a stream does with them is ``substream``'s.
 
 Closing::
 
@@ -21,7 +17,6 @@ Whatever it was, ``closed`` fires once, with the ``RelayLost`` that says why, af
 told the same; ``gone`` fires when the transport below is closed as well.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -31,9 +26,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from portal_gateway.errors import fault
+from portal_gateway.relay.carrier import Carrier
 from portal_gateway.relay.lost import Loss, RelayLost
+from portal_gateway.relay.outbox import Outbox
 from portal_gateway.relay.substream import Substream
-from portal_gateway.relay.websocket import Carrier
 from portal_gateway.wire.errors import StreamsExhausted, WireError
 from portal_gateway.wire.yamux import (
     DataReceived,
@@ -49,13 +45,7 @@ from portal_gateway.wire.yamux import (
     YamuxSession,
 )
 
-__all__ = ["DRAIN_LIMIT", "MESSAGE_SIZE", "SLICE", "RelayConnection"]
-
-MESSAGE_SIZE = 64 * 1024
-"""Bytes of data that leave without waiting for the turn's end: what a transport buffers anyway."""
-
-SLICE = 16 * 1024
-"""Bytes that a stream may send in its turn while others wait: a quarter of a message."""
+__all__ = ["DRAIN_LIMIT", "RelayConnection"]
 
 DRAIN_LIMIT = 30.0
 """Seconds that the streams of a connection may go on after the relay's go-away."""
@@ -67,7 +57,7 @@ class RelayConnection:
     ``name`` stands for the peer in addresses and logs. ``on_stream`` is asked for a protocol for
     each stream that the peer opens; with ``None``, the stream is refused. ``on_going_away`` is
     called when no new streams can be opened although old ones go on. ``bytes_in`` and ``bytes_out``
-    count what the carrier carried.
+    count what the carrier carried. ``outbox`` is for the streams.
     """
 
     log = Logger("portal_gateway.relay")
@@ -79,18 +69,14 @@ class RelayConnection:
         self.on_going_away: Callable[[], None] | None = None
         self.closed: Deferred[RelayLost] = Deferred()
         self.gone: Deferred[None] = Deferred()
-        self.congested = False
         self.going_away = False
         self.bytes_in = 0
-        self.bytes_out = 0
         self._carrier = carrier
         self._session = YamuxSession(role)
+        self.outbox = Outbox(self._session, carrier, clock)
         self._streams: dict[int, Substream] = {}
-        self._ready: deque[Substream] = deque()
         self._pings: dict[int, tuple[Deferred[float], float]] = {}
-        self._unsent = 0
-        self._flush_call: IDelayedCall | None = None
-        self._flushing = False
+        self._receiving = False
         self._drain_call: IDelayedCall | None = None
         self._closing = False
         self._lost: RelayLost | None = None
@@ -118,6 +104,11 @@ class RelayConnection:
         return self._lost is None and not self._closing and not self.going_away
 
     @property
+    def bytes_out(self) -> int:
+        """How much was sent."""
+        return self.outbox.bytes_out
+
+    @property
     def streams(self) -> int:
         """How many streams there are."""
         return len(self._streams)
@@ -141,7 +132,7 @@ class RelayConnection:
             ) from error
         stream = Substream(self, stream_id)
         self._streams[stream_id] = stream
-        self._flush_soon()
+        self.outbox.flush_soon()
         stream.start(protocol)
         return stream
 
@@ -155,7 +146,7 @@ class RelayConnection:
         value = self._session.ping()
         answer: Deferred[float] = Deferred()
         self._pings[value] = (answer, self.clock.seconds())
-        self._flush_soon()
+        self.outbox.flush_soon()
         return answer
 
     def close(self) -> None:
@@ -164,7 +155,7 @@ class RelayConnection:
             return
         self._closing = True
         self._session.go_away(0)
-        self._flush()
+        self.outbox.flush()
         self._finish(RelayLost(Loss.STOPPED, "The relay connection was closed"))
         self._carrier.close()
 
@@ -184,33 +175,33 @@ class RelayConnection:
             return
         self.bytes_in += len(data)
         session = self._session
-        streams = self._streams
+        find = self._streams.get
+        self._receiving = True
         for event in session.receive_data(data):
             # Most events are data, and cost no more than this.
             if type(event) is DataReceived:
-                stream = streams.get(event.stream_id)
+                stream = find(event.stream_id)
                 if stream is not None:
                     stream.data_received(event.data)
                 else:
                     self.consume(event.stream_id, len(event.data))
             else:
                 self._reactions[type(event)](event)
+        self._receiving = False
         if not self.connected:
             return
         if session.failure is not None:
             self._fail(session.failure)
         elif session.has_data_to_send:
-            self._flush_soon()
+            self.outbox.flush_soon()
 
     def pause_sending(self) -> None:
         """The carrier's buffer is full."""
-        self.congested = True
+        self.outbox.pause()
 
     def resume_sending(self) -> None:
         """The carrier's buffer is empty again."""
-        self.congested = False
-        if self._lost is None:
-            self._flush()
+        self.outbox.resume()
 
     def carrier_lost(self, lost: RelayLost) -> None:
         """The carrier is gone."""
@@ -226,46 +217,19 @@ class RelayConnection:
         """Call in the next turn of the reactor."""
         self.clock.callLater(0, function, *args)
 
-    def send_now(self, stream_id: int, data: bytes) -> int:
-        """Frame the beginning of ``data`` unless others wait; how many bytes were taken."""
-        if self.congested or self._ready or self._lost is not None:
-            return 0
-        taken = self.send(stream_id, data if len(data) <= MESSAGE_SIZE else data[:MESSAGE_SIZE])
-        if self._unsent >= MESSAGE_SIZE:
-            self._flush()
-        else:
-            self._flush_soon()
-        return taken
-
-    def send(self, stream_id: int, data: bytes | memoryview) -> int:
-        """Frame as much of ``data`` as the peer's window takes."""
-        if self._lost is not None:
-            return 0
-        taken = self._session.send_data(stream_id, data)
-        self._unsent += taken
-        return taken
-
-    def wait_for_turn(self, stream: Substream) -> None:
-        """Let ``stream`` send a slice when it is its turn, if its window is open."""
-        if stream.queued or self._lost is not None:
-            return
-        if self._session.send_window(stream.stream_id) > 0:
-            stream.queued = True
-            self._ready.append(stream)
-            self._flush_soon()
-
     def send_fin(self, stream_id: int) -> None:
         """End our half of a stream."""
         if self._lost is None:
             self._session.send_fin(stream_id)
-            self._flush_soon()
+            self.outbox.flush_soon()
 
     def consume(self, stream_id: int, size: int) -> None:
         """Give credit back for bytes that were taken."""
         if self._lost is None:
             self._session.consume(stream_id, size)
-            if self._session.has_data_to_send:
-                self._flush_soon()
+            # While bytes are received, one look at the end of them does for all.
+            if not self._receiving and self._session.has_data_to_send:
+                self.outbox.flush_soon()
 
     def forget(self, stream: Substream, *, reset: bool) -> None:
         """Drop a stream from the table; ``reset`` tells the peer so."""
@@ -273,47 +237,9 @@ class RelayConnection:
             return
         if reset:
             self._session.reset_stream(stream.stream_id)
-            self._flush_soon()
+            self.outbox.flush_soon()
         if self.going_away and not self._streams:
             self.call_soon(self.close)
-
-    # Inside: sending.
-
-    def _flush_soon(self) -> None:
-        if self._flush_call is None and not self.congested and self._lost is None:
-            self._flush_call = self.clock.callLater(0, self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flush_call = None
-        self._flush()
-
-    def _flush(self) -> None:
-        """Send until nothing waits or the carrier is congested.
-
-        While it is congested, what the peer provokes stays in the session, which bounds it.
-        """
-        if self._flushing:
-            return
-        self._flushing = True
-        try:
-            while not self.congested and self._lost is None:
-                self._take_turns()
-                if not self._session.has_data_to_send:
-                    break
-                data = self._session.data_to_send()
-                self._unsent = 0
-                self.bytes_out += len(data)
-                self._carrier.send_message(data)
-        finally:
-            self._flushing = False
-
-    def _take_turns(self) -> None:
-        ready = self._ready
-        while ready and self._unsent < MESSAGE_SIZE:
-            stream = ready.popleft()
-            stream.queued = False
-            if stream.send_slice(SLICE):
-                self.wait_for_turn(stream)
 
     # Inside: what the peer says, by the type of the event.
 
@@ -378,7 +304,7 @@ class RelayConnection:
 
     def _fail(self, error: WireError) -> None:
         """The peer broke the multiplexing; the session has queued its go-away."""
-        self._flush()
+        self.outbox.flush()
         detail = f"The relay broke the multiplexing protocol: {error}"
         self._finish(RelayLost(Loss.YAMUX_FAULT, detail))
         self._carrier.close(fault=True)
@@ -387,13 +313,13 @@ class RelayConnection:
         if self._lost is not None:
             return
         self._lost = lost
-        for call in (self._flush_call, self._drain_call):
-            if call is not None:
-                call.cancel()
-        self._flush_call = self._drain_call = None
-        self._ready.clear()
-        streams, self._streams = self._streams, {}
-        for stream in streams.values():
+        self.outbox.close()
+        if self._drain_call is not None:
+            self._drain_call.cancel()
+            self._drain_call = None
+        streams = list(self._streams.values())
+        self._streams.clear()
+        for stream in streams:
             stream.connection_lost(Failure(lost))
         pings, self._pings = self._pings, {}
         for answer, _ in pings.values():

@@ -23,9 +23,10 @@ from twisted.internet.ssl import (
 )
 from twisted.python.failure import Failure
 
+from portal_gateway.relay.carrier import Carrier
 from portal_gateway.relay.connection import RelayConnection
 from portal_gateway.relay.lost import Loss, RelayLost, lost_by
-from portal_gateway.relay.websocket import Carrier, ClientCarrierFactory
+from portal_gateway.relay.websocket import ClientCarrierFactory
 from portal_gateway.wire.yamux import Role
 
 __all__ = ["DIAL_TIMEOUT", "RelayURL", "dial_relay", "relay_endpoint", "verified_tls"]

@@ -24,7 +24,7 @@ The ways to end::
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -40,6 +40,8 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from portal_gateway.relay.producing import SteeredProducer
 
 if TYPE_CHECKING:
     from portal_gateway.relay.connection import RelayConnection
@@ -82,12 +84,10 @@ class Substream:
         "_delivery_due",
         "_ended_by_peer",
         "_finished",
+        "_outbox",
         "_paused",
         "_producer",
-        "_producer_paused",
-        "_pull_due",
         "_received",
-        "_streaming",
         "_timer",
         "_write_ended",
         "_write_ending",
@@ -99,10 +99,11 @@ class Substream:
 
     def __init__(self, connection: "RelayConnection", stream_id: int) -> None:
         self._connection = connection
+        self._outbox = connection.outbox
         self.stream_id = stream_id
         self.protocol: IProtocol | None = None
         self.disconnecting = False
-        # Whether the connection has this stream in its queue for a turn; kept by the connection.
+        # Whether this stream is in the queue for a turn to send; kept by the outbox.
         self.queued = False
         self._buffer: deque[bytes | memoryview] = deque()
         self._buffered = 0
@@ -113,10 +114,7 @@ class Substream:
         self._write_ending = False
         self._write_ended = False
         self._finished = False
-        self._producer: Any = None
-        self._streaming = False
-        self._producer_paused = False
-        self._pull_due = False
+        self._producer: SteeredProducer | None = None
         self._timer: IDelayedCall | None = None
 
     def __repr__(self) -> str:
@@ -142,11 +140,11 @@ class Substream:
             return
         taken = 0
         if not self._buffer:
-            taken = self._connection.send_now(self.stream_id, data)
+            taken = self._outbox.send_now(self.stream_id, data)
         if taken < len(data):
             self._buffer.append(memoryview(data)[taken:] if taken else data)
             self._buffered += len(data) - taken
-            self._connection.wait_for_turn(self)
+            self._outbox.wait_for_turn(self)
         if self._producer is not None:
             self._steer_producer()
 
@@ -207,14 +205,14 @@ class Substream:
         if self._finished or self._write_ended:
             producer.stopProducing()
             return
-        self._producer = producer
-        self._streaming = streaming
-        self._producer_paused = False
+        self._producer = SteeredProducer(producer, streaming, self._connection.call_soon)
         self._steer_producer()
 
     def unregisterProducer(self) -> None:
         """The producer has written everything."""
-        self._producer = None
+        if self._producer is not None:
+            self._producer.leave()
+            self._producer = None
         self._end_writing_when_drained()
 
     # IPushProducer: what is read from here.
@@ -246,7 +244,7 @@ class Substream:
             size = len(data)
             if size > limit:
                 data = memoryview(data)[:limit]
-            taken = self._connection.send(self.stream_id, data)
+            taken = self._outbox.send(self.stream_id, data)
             self._buffered -= taken
             if taken == size:
                 buffer.popleft()
@@ -260,15 +258,14 @@ class Substream:
                 return False
         if buffer:
             return True
-        if self._producer is not None:
-            self._steer_producer()
+        self._steer_producer()
         self._end_writing_when_drained()
         return False
 
     def window_opened(self) -> None:
         """The peer granted credit."""
         if self._buffer:
-            self._connection.wait_for_turn(self)
+            self._outbox.wait_for_turn(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the peer."""
@@ -350,23 +347,10 @@ class Substream:
     # Inside: sending.
 
     def _steer_producer(self) -> None:
-        """Pause or resume the producer by what waits to be sent."""
-        if not self._streaming:
-            if not self._buffer and not self._pull_due:
-                self._pull_due = True
-                self._connection.call_soon(self._pull)
-        elif self._producer_paused:
-            if not self._buffer:
-                self._producer_paused = False
-                self._producer.resumeProducing()
-        elif self._buffered > HIGH_WATER or (self._buffer and self._connection.congested):
-            self._producer_paused = True
-            self._producer.pauseProducing()
-
-    def _pull(self) -> None:
-        self._pull_due = False
-        if self._producer is not None and not self._streaming and not self._buffer:
-            self._producer.resumeProducing()
+        if self._producer is not None:
+            waits = bool(self._buffer)
+            full = self._buffered > HIGH_WATER or (waits and self._outbox.congested)
+            self._producer.steer(waits=waits, full=full)
 
     def _end_writing_when_drained(self) -> None:
         if not (self.disconnecting or self._write_ending) or self._write_ended or self._finished:
@@ -438,7 +422,7 @@ class Substream:
         protocol, self.protocol = self.protocol, None
         try:
             if producer is not None:
-                producer.stopProducing()
+                producer.stop()
             if protocol is not None:
                 protocol.connectionLost(reason)
         except Exception:  # noqa: BLE001  # as in _deliver

@@ -4,7 +4,8 @@ Message boundaries mean nothing to Portal: the payloads of the binary messages, 
 one byte stream. So nothing is buffered per message: what one read of the socket brings is taken
 frame by frame and handed on at once, in one piece. autobahn does the opening handshake, the control
 frames and every frame that is not the plain one (binary, final, not masked); plain ones, which are
-all that a relay sends in practice, are taken before they reach autobahn's reader.
+all that a relay sends in practice, are taken by ``websocket_frames`` before they reach autobahn's
+reader.
 
 Three things of autobahn's are replaced: its timers (they live on the global reactor; ours on the
 clock that is passed in), its logging (it quotes what strangers sent) and its patience with an
@@ -14,9 +15,8 @@ opening handshake of any length.
 # autobahn's own annotations are partial: many of its methods have none.
 # mypy: allow-untyped-calls
 
-import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from autobahn.twisted.websocket import (
     WebSocketClientFactory,
@@ -24,7 +24,6 @@ from autobahn.twisted.websocket import (
     WebSocketServerFactory,
     WebSocketServerProtocol,
 )
-from autobahn.websocket import xormasker
 from autobahn.websocket.protocol import WebSocketProtocol
 from autobahn.websocket.types import ConnectingRequest, ConnectionDeny, ConnectionRequest
 from twisted.internet.interfaces import (
@@ -38,7 +37,9 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from portal_gateway.relay.carrier import Carrier, Receiver
 from portal_gateway.relay.lost import Loss, RelayLost, lost_by
+from portal_gateway.relay.websocket_frames import PlainFrameReader, plain_frame
 
 __all__ = [
     "CLOSE_TIMEOUT",
@@ -63,50 +64,6 @@ MAX_OPENING_BYTES = 16 * 1024
 
 _CLOSE_NORMAL = 1000
 _CLOSE_PROTOCOL_ERROR = 1002
-_PLAIN_BINARY = 0x82
-_SHORT_MASKED = 1024
-
-
-class Carrier(Protocol):
-    """What a connection needs of whatever carries it."""
-
-    def send_message(self, data: bytes) -> None:
-        """Send ``data`` as one message; dropped when the carrier is closing."""
-
-    def close(self, *, fault: bool = False) -> None:
-        """Close in good order, in ``CLOSE_TIMEOUT``; ``fault`` tells the peer it is to blame."""
-
-    def abort(self) -> None:
-        """End at once, without a farewell."""
-
-    def pause_reading(self) -> None:
-        """Read nothing more from the peer until ``resume_reading``."""
-
-    def resume_reading(self) -> None:
-        """Read again."""
-
-    @property
-    def peer_address(self) -> IAddress:
-        """Where the carrier leads."""
-
-
-class Receiver(Protocol):
-    """What a carrier calls: a connection."""
-
-    def bytes_received(self, data: bytes) -> None:
-        """The next bytes of the stream, all that one read brought."""
-
-    def pause_sending(self) -> None:
-        """The carrier's send buffer is full: send nothing until ``resume_sending``."""
-
-    def resume_sending(self) -> None:
-        """The send buffer is empty again."""
-
-    def carrier_lost(self, lost: RelayLost) -> None:
-        """Nothing more comes or goes. Called once."""
-
-    def carrier_gone(self) -> None:
-        """The transport below is closed too. Called once, after ``carrier_lost``."""
 
 
 class _Silence:
@@ -142,8 +99,7 @@ class _CarrierMixin:
         self._timer: IDelayedCall | None = None
         self._lost: RelayLost | None = None
         self._reported = False
-        self._chunks: list[bytes] = []
-        self._rest = 0
+        self._frames = PlainFrameReader()
         self._binary = False
         self._congested = False
         self._unanswered_ping: bytes | None = None
@@ -160,19 +116,7 @@ class _CarrierMixin:
         """Send ``data`` as one binary message of one frame."""
         if self.state != WebSocketProtocol.STATE_OPEN:
             return
-        length = len(data)
-        mask_bit = 0x80 if self._masks else 0
-        if length < 126:
-            header = bytes((_PLAIN_BINARY, mask_bit | length))
-        elif length < 65536:
-            header = bytes((_PLAIN_BINARY, mask_bit | 126)) + length.to_bytes(2, "big")
-        else:
-            header = bytes((_PLAIN_BINARY, mask_bit | 127)) + length.to_bytes(8, "big")
-        if self._masks:
-            key = os.urandom(4)
-            self.transport.writeSequence((header + key, _masked(data, key)))
-        else:
-            self.transport.writeSequence((header, data))
+        self.transport.writeSequence(plain_frame(data, masked=self._masks))
 
     def close(self, *, fault: bool = False) -> None:
         """Send a close frame; the TCP connection ends within ``CLOSE_TIMEOUT``."""
@@ -233,11 +177,12 @@ class _CarrierMixin:
             if self.current_frame is None and not self.inside_message:
                 if self.data:
                     data, self.data = self.data + data, b""
-                data = self._take_plain_frames(data)
+                data = self._frames.receive_data(data)
             if data:
                 self._dataReceived(data)
-        if self._chunks:
-            chunks, self._chunks = self._chunks, []
+        chunks = self._frames.chunks
+        if chunks:
+            self._frames.chunks = []
             if self._receiver is not None and not self._reported:
                 self._receiver.bytes_received(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
@@ -269,7 +214,7 @@ class _CarrierMixin:
     def onMessageFrameData(self, payload: bytes) -> None:
         """Part of a frame that autobahn took: text, fragmented or masked."""
         if self._binary and payload:
-            self._chunks.append(payload)
+            self._frames.chunks.append(payload)
 
     def onMessageFrameEnd(self) -> None:
         """Frame boundaries mean nothing."""
@@ -315,35 +260,6 @@ class _CarrierMixin:
             self._lost = RelayLost(Loss.NOT_WEBSOCKET, detail)
         self.abort()
 
-    def _take_plain_frames(self, data: bytes) -> bytes:
-        """Take the plain binary frames that ``data`` starts with; the rest is autobahn's."""
-        position = 0
-        end = len(data)
-        chunks = self._chunks
-        if self._rest:
-            if self._rest >= end:
-                self._rest -= end
-                chunks.append(data)
-                return b""
-            position, self._rest = self._rest, 0
-            chunks.append(data[:position])
-        while end - position >= 2 and data[position] == _PLAIN_BINARY:
-            length = data[position + 1]
-            start = position + 2
-            if length >= 126:
-                start, length = _extended_length(data, position, end)
-                if not start:
-                    break
-            position = start + length
-            if position > end:
-                self._rest = position - end
-                if start < end:
-                    chunks.append(data[start:])
-                return b""
-            if length:
-                chunks.append(data[start:position])
-        return data[position:] if position else data
-
     def _end_within(self, seconds: float) -> None:
         self._stop_timer()
         clock: IReactorTime = self.factory.reactor
@@ -368,39 +284,6 @@ class _CarrierMixin:
             self._receiver.carrier_lost(self._lost)
         else:
             self.factory.failed(self._lost)
-
-
-def _extended_length(data: bytes, position: int, end: int) -> tuple[int, int]:
-    """Where the payload starts and its length, of a frame at ``position`` with an extended length.
-
-    (0, 0) when the header is masked, cut off, or has a length that RFC 6455 section 5.2 forbids:
-    such a frame is autobahn's to wait for or to refuse.
-    """
-    if data[position + 1] == 126:
-        start, least = position + 4, 126
-    elif data[position + 1] == 127:
-        start, least = position + 10, 65536
-    else:
-        return 0, 0
-    length = int.from_bytes(data[position + 2 : start], "big")
-    if start > end or length < least or length >> 63:
-        return 0, 0
-    return start, length
-
-
-def _masked(data: bytes, key: bytes) -> bytes:
-    """``data`` under a mask (RFC 6455 section 5.3).
-
-    autobahn's native masker costs 6 µs to make; below about 1 KiB an integer's xor is faster.
-    """
-    length = len(data)
-    if length > _SHORT_MASKED:
-        # Native or not is chosen in there, out of mypy's sight.
-        masker = xormasker.create_xor_masker(key, length)  # type: ignore[attr-defined]
-        masked: bytes = masker.process(data)
-        return masked
-    mask = int.from_bytes((key * ((length + 3) // 4))[:length], "big")
-    return (int.from_bytes(data, "big") ^ mask).to_bytes(length, "big")
 
 
 class ClientCarrier(_CarrierMixin, WebSocketClientProtocol):  # type: ignore[misc]  # autobahn's bases
