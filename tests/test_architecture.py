@@ -19,7 +19,7 @@ ALLOWED = {
     "testing": {"wire", "relay", "config", "errors"},
     "service": {"wire", "policy", "relay", "frontend", "observe", "config", "errors", "exchange"},
     "demo": {"testing", "service", "relay", "config", "wire", "observe", "errors"},
-    "cli": {"service", "demo", "relay", "config", ""},
+    "cli": {"service", "demo", "relay", "config", "observe", ""},
     "": set(),
 }
 """For each package or module, what of this project it may import besides itself."""

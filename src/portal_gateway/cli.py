@@ -9,16 +9,21 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from portal_gateway import __version__, service
 from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import Config
 from portal_gateway.config.report import describe, describe_faults
 from portal_gateway.demo.command import Demo
+from portal_gateway.observe.logs import Log
+from portal_gateway.relay.credential_file import CredentialFileError
 from portal_gateway.relay.expose import Exposure
 from portal_gateway.relay.reachability import unreachable_relays
 
 __all__ = ["main"]
+
+MAX_PORT = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     expose = commands.add_parser("expose", help="publish a local TCP service as a lease")
     expose.add_argument("--relay", required=True, metavar="URL", help="ws:// or wss:// URL")
     expose.add_argument("--name", required=True, help="the lease's name")
-    expose.add_argument("--to", required=True, metavar="HOST:PORT", help="the local service")
+    expose.add_argument(
+        "--to", required=True, metavar="HOST:PORT", type=_address, help="the local service"
+    )
     expose.add_argument(
         "--credential", type=Path, metavar="FILE", help="keep the lease's identity in this file"
     )
@@ -105,13 +112,31 @@ def _demo(options: argparse.Namespace) -> None:
     )
 
 
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:3000")
+    return host, int(port)
+
+
 def _expose(options: argparse.Namespace) -> None:
-    service.run(
-        lambda reactor, _log: Exposure(
-            reactor, options.relay, options.name, options.to, options.credential
-        ),
-        style="text",
-    )
+    host, port = options.to
+
+    def exposure(reactor: Any, _log: Log) -> Exposure:
+        try:
+            return Exposure(
+                reactor,
+                options.relay,
+                options.name,
+                host,
+                port,
+                credential_file=options.credential,
+            )
+        except (ValueError, OSError, CredentialFileError) as error:
+            raise SystemExit(f"portal-gateway: {error}") from None
+
+    service.run(exposure, style="text")
 
 
 if __name__ == "__main__":

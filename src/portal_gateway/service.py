@@ -8,20 +8,21 @@ import time
 from collections.abc import Callable, Mapping
 from os import environ
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, serverFromString, wrapClientTLS
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
-    IReactorCore,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.task import react
 from twisted.logger import ILogObserver, Logger, globalLogBeginner
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -30,7 +31,6 @@ from twisted.python.usage import UsageError
 
 from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import Config, LeaseSection, Origin, RelaySection
-from portal_gateway.errors import fault
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.problem import problem_response
 from portal_gateway.frontend.routes import build_tree
@@ -48,9 +48,11 @@ from portal_gateway.relay.session import RelaySession
 from portal_gateway.wire.identity import Credential
 from portal_gateway.wire.messages import RelayInfo
 
-__all__ = ["Gateway", "Options", "makeService", "run"]
+__all__ = ["Gateway", "Options", "ask", "makeService", "run"]
 
 _log = Logger()
+
+T = TypeVar("T")
 
 
 class Gateway(MultiService):
@@ -62,7 +64,7 @@ class Gateway(MultiService):
 
     def __init__(
         self,
-        reactor: IReactorCore,
+        reactor: Any,
         config: Config,
         log: Log,
         announce: Callable[[str], object] = lambda _url: None,
@@ -108,9 +110,9 @@ class Gateway(MultiService):
             parent.setComponent(ILogObserver, self._log)
         super().setServiceParent(parent)
 
-    def stopService(self) -> Deferred[None]:
+    def stopService(self) -> Deferred[Any]:
         """Stop everything; fires when all of it has ended and the log is written."""
-        stopped = super().stopService()
+        stopped: Deferred[Any] = super().stopService()
         return stopped.addBoth(self._stopped)
 
     def _stopped(self, result: object) -> object:
@@ -120,7 +122,7 @@ class Gateway(MultiService):
 
 
 def _make_relay(
-    reactor: IReactorCore,
+    reactor: Any,
     section: RelaySection,
     leases: Mapping[str, LeaseSection],
     credential: Credential,
@@ -129,9 +131,7 @@ def _make_relay(
     session = RelaySession(reactor, section.url, ca_file=section.tls.ca_file)
 
     def ask() -> Deferred[RelayInfo]:
-        if session.connection is None:
-            raise fault("relay_unavailable", "the relay cannot be reached")
-        return ask_relay_info(session.connection, reactor)
+        return ask_relay_info(session.require(), reactor)
 
     def make_pool(lease_id: str) -> Pool:
         return Pool(LeaseEndpoint(session, credential, lease_id, reactor), reactor, limits)
@@ -141,7 +141,7 @@ def _make_relay(
     return Relay(session, directory, make_pool)
 
 
-def _origin_endpoint(reactor: IReactorCore, origin: Origin) -> IStreamClientEndpoint:
+def _origin_endpoint(reactor: Any, origin: Origin) -> IStreamClientEndpoint:
     endpoint = HostnameEndpoint(reactor, origin.host, origin.port)
     if origin.scheme == "https":
         return wrapClientTLS(optionsForClientTLS(origin.host), endpoint)
@@ -172,7 +172,7 @@ class _Listener(Service):
 
     def __init__(
         self,
-        reactor: IReactorCore,
+        reactor: Any,
         endpoint: IStreamServerEndpoint,
         site: Site,
         address: str,
@@ -223,7 +223,7 @@ class _Listener(Service):
         super().stopService()
         ended = [self._site.stop()]
         if self._port is not None:
-            ended.append(Deferred.fromCoroutine(_stop_listening(self._port)))
+            ended.append(ensureDeferred(_stop_listening(self._port)))
         return gatherResults(ended, consumeErrors=True)
 
 
@@ -234,10 +234,13 @@ async def _stop_listening(port: IListeningPort) -> None:
 
 
 def _url_of(address: IAddress) -> str:
-    host = getattr(address, "host", None)
-    if host is None:
-        return f"unix:{getattr(address, 'name', b'?')!r}"
-    return f"http://[{host}]:{address.port}/" if ":" in host else f"http://{host}:{address.port}/"
+    match address:
+        case IPv4Address(host=host, port=port):
+            return f"http://{host}:{port}/"
+        case IPv6Address(host=host, port=port):
+            return f"http://[{host}]:{port}/"
+        case _:
+            return str(address)
 
 
 class Options(UsageOptions):
@@ -277,8 +280,26 @@ def _twistd_sink(options: Mapping[str, object]) -> Sink:
     return Path(str(name)).open("a", encoding="ascii")
 
 
+def ask(question: Callable[[Any], Deferred[T]]) -> T:
+    """Run the reactor until ``question``, which is given it, has its answer.
+
+    Raises ``SystemExit`` when it fails.
+    """
+    answers: list[T] = []
+
+    def main(reactor: Any) -> Deferred[None]:
+        return question(reactor).addCallback(answers.append)
+
+    try:
+        react(main)
+    except SystemExit:
+        if not answers:
+            raise
+    return answers[0]
+
+
 def run(
-    make: Callable[[IReactorCore, Log], IService],
+    make: Callable[[Any, Log], IService],
     *,
     level: str = "info",
     style: str = "json",

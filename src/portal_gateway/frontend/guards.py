@@ -6,14 +6,13 @@ first. To add a guard is to write its rule and to add a line there.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Caller, Exchange
-from portal_gateway.frontend.answers import send_problem
 from portal_gateway.frontend.request import Request
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.wire.http_fields import Headers
@@ -58,12 +57,12 @@ class GuardedResource(Resource):
         self._within = within
         self._wall_clock = wall_clock
 
-    def render(self, request: Request) -> int | bytes:
+    def render(self, request: Request) -> Any:
         """Decide, then answer or pass on."""
         refusal = self._rule(request.exchange, request.head.headers, self._wall_clock())
         if refusal is None:
             return self._within.render(request)
-        send_problem(request, refusal)
+        request.fail(refusal)
         return NOT_DONE_YET
 
 

@@ -5,35 +5,25 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
-from portal_gateway.errors import fault
-from portal_gateway.frontend.answers import send_answer, send_problem
 from portal_gateway.frontend.request import Request
 
 __all__ = ["Health", "Ready"]
 
-_FIELDS = ((b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store"))
 
-_ALIVE = json.dumps({"status": "ok"}).encode("ascii")
-_READY = json.dumps({"status": "ready"}).encode("ascii")
-
-
-def _answer(request: Request, status: HTTPStatus, body: bytes) -> int:
-    if request.method in {b"GET", b"HEAD"}:
-        send_answer(request, status, _FIELDS, body)
-    else:
-        refusal = fault("method_not_allowed", "health is only read", [(b"Allow", b"GET, HEAD")])
-        send_problem(request, refusal)
-    return NOT_DONE_YET
+def _answer(request: Request, status: HTTPStatus, told: object) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Cache-Control", b"no-store")
+    return json.dumps(told).encode("ascii")
 
 
 class Health(Resource):
     """``/health``: the process is alive and its reactor turns. It asks nobody."""
 
-    def render(self, request: Request) -> int:
+    def render_GET(self, request: Request) -> bytes:
         """Answer 200."""
-        return _answer(request, HTTPStatus.OK, _ALIVE)
+        return _answer(request, HTTPStatus.OK, {"status": "ok"})
 
 
 class Ready(Resource):
@@ -48,10 +38,10 @@ class Ready(Resource):
         super().__init__()
         self._reasons = reasons
 
-    def render(self, request: Request) -> int:
+    def render_GET(self, request: Request) -> bytes:
         """Answer 200 or 503."""
         reasons = self._reasons()
         if not reasons:
-            return _answer(request, HTTPStatus.OK, _READY)
-        body = json.dumps({"status": "not_ready", "reasons": reasons}).encode("ascii")
-        return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, body)
+            return _answer(request, HTTPStatus.OK, {"status": "ready"})
+        told = {"status": "not_ready", "reasons": reasons}
+        return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, told)

@@ -5,14 +5,10 @@ Beside the members of the standard a body has ``error``, the stable code of the 
 """
 
 import json
-from http import HTTPStatus
 
 from portal_gateway.errors import GatewayError
 
-__all__ = ["REASONS", "problem_response"]
-
-REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
-"""Reason phrases by status code (RFC 9110 section 15)."""
+__all__ = ["problem_response"]
 
 _NO_STORE = (b"Cache-Control", b"no-store")
 _PROBLEM_JSON = (b"Content-Type", b"application/problem+json")
@@ -37,7 +33,6 @@ def problem_response(
     fields = [
         _PROBLEM_JSON,
         _NO_STORE,
-        (b"Content-Length", b"%d" % len(body)),
         (b"X-Request-ID", request_id.encode("ascii", "replace")),
     ]
     if cause.retry_after is not None:

@@ -14,11 +14,11 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from portal_gateway.errors import GatewayError, fault
-from portal_gateway.frontend.answers import send_answer, send_problem
 from portal_gateway.frontend.request import Request
 from portal_gateway.policy.credentials import strip_credentials
-from portal_gateway.relay.http_client import BodyFraming, UpstreamExchange
+from portal_gateway.relay.http_client import UpstreamExchange
 from portal_gateway.relay.pool import Pool
+from portal_gateway.relay.request_body import BodyFraming
 from portal_gateway.relay.router import Router
 from portal_gateway.wire.forwarded import FORWARDING_FIELDS, VIA, forwarded_element
 from portal_gateway.wire.http1_response import ResponseHead
@@ -44,14 +44,15 @@ class ReverseProxy(Resource):
         super().__init__()
         self._router = router
 
-    def render(self, request: Request) -> int:
-        """Start the carriage; it answers by itself."""
+    def render(self, request: Request) -> int | bytes:
+        """Redirect to the lease's root, or start the carriage, which answers by itself."""
         exchange = request.exchange
         if exchange.upstream_target is None:
             _, mark, query = request.uri.partition(b"?")
             location = exchange.lease_prefix + b"/" + mark + query
-            send_answer(request, _PERMANENT_REDIRECT, [(b"Location", location)])
-            return NOT_DONE_YET
+            request.setResponseCode(_PERMANENT_REDIRECT)
+            request.setHeader(b"Location", location)
+            return b""
         carriage = _Carriage(request, exchange.upstream_target)
         found = self._router.find(exchange.lease or "")
         if isinstance(found, Pool):
@@ -95,9 +96,11 @@ class _Carriage:
         self._looking = None
         if self._over and failure.check(CancelledError):
             return
-        failure.trap(GatewayError)
-        if not self._over:
-            self.response_failed(failure.value)
+        error = failure.value
+        if not isinstance(error, GatewayError):
+            failure.raiseException()
+        elif not self._over:
+            self.response_failed(error)
 
     def _defect(self, failure: Failure) -> None:
         request_id = self._request.exchange.request_id
@@ -110,11 +113,11 @@ class _Carriage:
         request = self._request
         head = request.head
         if not request.has_body:
-            framing = BodyFraming.NONE
+            framing = BodyFraming.none()
         elif head.content_length is not None:
             framing = BodyFraming.length(head.content_length)
         else:
-            framing = BodyFraming.CHUNKED
+            framing = BodyFraming.chunked()
         request.register_response_producer(self)
         self._upstream = pool.request(
             head.method, self._target, upstream_fields(request), self, body=framing
@@ -182,7 +185,7 @@ class _Carriage:
             request.exchange.error = error.cause.code
             request.abort()
         else:
-            send_problem(request, error)
+            request.fail(error)
 
     def _note_connection(self) -> None:
         if self._upstream is not None:

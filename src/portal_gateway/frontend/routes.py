@@ -9,12 +9,11 @@
 """
 
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET
 
 from portal_gateway.errors import GatewayError, fault
-from portal_gateway.frontend.answers import send_problem
 from portal_gateway.frontend.guards import Rules, guarded
 from portal_gateway.frontend.health import Health, Ready
 from portal_gateway.frontend.proxy import ReverseProxy
@@ -32,10 +31,9 @@ class NothingHere(Resource):
         """There is nothing below either."""
         return NothingHere()
 
-    def render(self, request: Request) -> int:
-        """Answer 404."""
-        send_problem(request, fault("not_found", "no resource has this path"))
-        return NOT_DONE_YET
+    def render(self, request: Request) -> NoReturn:  # noqa: ARG002 - Twisted's
+        """Raise 404."""
+        raise fault("not_found", "no resource has this path")
 
 
 class LeaseSpace(Resource):
@@ -47,12 +45,11 @@ class LeaseSpace(Resource):
         super().__init__()
         self._within = within
 
-    def render(self, request: Request) -> int | bytes:
-        """Name the lease, or refuse a path that does not name one in one way only."""
+    def render(self, request: Request) -> Any:
+        """Name the lease. Raises the refusal of a path that does not name one in one way only."""
         named = split_peer_path(request.uri)
         if isinstance(named, GatewayError):
-            send_problem(request, named)
-            return NOT_DONE_YET
+            raise named
         exchange = request.exchange
         exchange.lease = named.lease
         exchange.lease_prefix = b"/peer/" + named.raw_lease

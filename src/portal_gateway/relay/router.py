@@ -61,7 +61,11 @@ class Relay:
         return pool
 
     def _drop_unused(self) -> None:
-        unused = [lease_id for lease_id, pool in self._pools.items() if pool.unused]
+        unused = [
+            lease_id
+            for lease_id, pool in self._pools.items()
+            if not (pool.idle or pool.active or pool.dialling or pool.queued)
+        ]
         for lease_id in unused:
             self._pools.pop(lease_id).close()
 
@@ -112,12 +116,10 @@ def _first_or_gravest(
     """What `DeferredList` gives: the first success, or all failures where there was none."""
     if isinstance(answers, tuple):
         return answers[0]
-    errors = [failure.value for _success, failure in answers]
-    for error in errors:
-        if not isinstance(error, GatewayError):
-            raise error
-    raise max(errors, key=lambda error: _gravity(error.cause.code))
+    errors = [failure.value for _success, failure in answers if failure.value is not None]
+    raise max(errors, key=_gravity)
 
 
-def _gravity(code: str) -> int:
+def _gravity(error: BaseException) -> int:
+    code = error.cause.code if isinstance(error, GatewayError) else ""
     return _GRAVITY.index(code) if code in _GRAVITY else len(_GRAVITY)
