@@ -10,11 +10,15 @@ from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
 from portal_gateway.config.fields import text
-from portal_gateway.config.reading import Text, Value, quote
+from portal_gateway.config.reading import Value
+from portal_gateway.config.scalars import Text, quote
 
 __all__ = ["ListenAddress", "listen_address", "origin_url", "relay_url"]
 
 MAX_PORT = 65_535
+
+_BUILT_IN_TYPES = frozenset({"tcp", "ssl", "unix"})
+"""Types of endpoint strings that Twisted knows without a plugin; it does not list them."""
 
 _HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):([0-9]{1,5})")
 
@@ -66,8 +70,9 @@ def _names_endpoint_type(host: str) -> bool:
 
 
 def _endpoint_types() -> frozenset[str]:
-    """The first words that endpoint strings can have here; plugins add to Twisted's own."""
-    return frozenset(str(plugin.prefix) for plugin in getPlugins(IStreamServerEndpointStringParser))
+    """The first words that endpoint strings can have here."""
+    plugins = getPlugins(IStreamServerEndpointStringParser)
+    return _BUILT_IN_TYPES.union(str(plugin.prefix) for plugin in plugins)
 
 
 def _check_endpoint(value: Value, found: Text) -> None:

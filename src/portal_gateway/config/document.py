@@ -37,8 +37,8 @@ _UNPRINTABLE = re.compile(
 )
 """What YAML 1.1 section 4.1.1 does not allow in a stream, and a byte order mark inside of it."""
 
-_QUOTED = re.compile(r"'(?!<)[^']{3,}'")
-"""What PyYAML's own parser quotes from the text: all but single characters and its token names."""
+_QUOTED = re.compile("'([^']*)'")
+"""What a problem quotes: characters, PyYAML's names of tokens, and pieces of the text."""
 
 # libyaml is some fifty times faster; it is in every wheel of PyYAML.
 _LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(
@@ -116,7 +116,7 @@ def compose(text: str) -> Node:
     except yaml.MarkedYAMLError as error:
         # The lines around the mark, which could show a secret, are left out.
         line, column = _place(error.problem_mark or error.context_mark)
-        problem = _QUOTED.sub("'…'", error.problem or error.context or "")
+        problem = _QUOTED.sub(_unless_text, error.problem or error.context or "")
         raise UnusableDocument(
             f"not valid YAML: {problem} (column {column})", line, column
         ) from None
@@ -217,6 +217,11 @@ class _Composer:
         parent.size += size
         if parent.size > MAX_NODES:
             _refuse(f"more than {MAX_NODES} values once the aliases are replaced", event)
+
+
+def _unless_text(quoted: re.Match[str]) -> str:
+    """A quotation of a problem as it is, unless it could be a piece of a secret."""
+    return quoted[0] if len(quoted[1]) <= 1 or quoted[1].startswith("<") else "'…'"
 
 
 def _refuse(reason: str, event: yaml.Event) -> NoReturn:

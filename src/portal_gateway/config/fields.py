@@ -10,13 +10,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from portal_gateway.config.reading import Entry, Reader, Refused, Text, Value, quote
+from portal_gateway.config.reading import Entry, Reader, Refused, Value
+from portal_gateway.config.scalars import Text, quote
 
 __all__ = [
     "Section",
     "choice",
     "list_of",
     "mapping_of",
+    "name",
     "sentence_of",
     "text",
     "whole_number",
@@ -24,15 +26,21 @@ __all__ = [
 
 T = TypeVar("T")
 
-_WHOLE_NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
+_WHOLE_NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,99})")
+
+
+_KINDS = {"bool": "true or false", "int": "a number", "float": "a number", "timestamp": "a date"}
+
+_HARMLESS = re.compile(r"[a-z_]{1,24}")
+"""A key that looks like one of a configuration: no secret that was made at random does."""
 
 
 class Section(Generic[T]):
     """Reads a mapping whose keys are known into ``build(**values)``.
 
     A key that is absent is not passed, so that the default is the model's. ``check`` looks at a
-    whole section that is right in each part; it refuses values of the mapping that it is given. In
-    a ``guarded`` section an unknown key is not shown: it may be a secret that was written as a key.
+    whole section that is right in each part; it refuses values of the mapping that it is given. An
+    unknown key is shown only where that helps: it may be a secret that was written as a key.
     """
 
     def __init__(
@@ -42,19 +50,18 @@ class Section(Generic[T]):
         *,
         required: Collection[str] = (),
         check: Callable[[T, Value], None] | None = None,
-        guarded: bool = False,
     ) -> None:
         self.fields = dict(fields)
+        self._known = _listed(self.fields)
         self._build = build
         self._required = required
         self._check = check
-        self._guarded = guarded
 
     def __call__(self, value: Value) -> T:
         """Read the section; raises :exc:`Refused` once every fault below it is noted."""
         values: dict[str, Any] = {}
         with value.reading.all_or_refused():
-            entries = value.entries(f"a mapping with {_listed(self.fields)}", guarded=self._guarded)
+            entries = value.entries(f"a mapping with {self._known}", self._may_show)
             names = {entry.name for entry in entries}
             for entry in entries:
                 reader = self.fields.get(entry.name)
@@ -72,13 +79,15 @@ class Section(Generic[T]):
         return section
 
     def _unknown(self, entry: Entry) -> str:
-        known = _listed(self.fields)
         meant = _similar(entry.name, self.fields)
-        if self._guarded and meant is None:
-            return f"unknown key, not shown as it may be a secret; known here: {known}"
-        if meant is None:
-            return f"unknown key {quote(entry.name)}; known here: {known}"
-        return f"unknown key {quote(entry.name)}; did you mean {quote(meant)}?"
+        if meant is not None:
+            return f"unknown key {quote(entry.name)}; did you mean {quote(meant)}?"
+        if self._may_show(entry.name):
+            return f"unknown key {quote(entry.name)}; known here: {self._known}"
+        return f"unknown key, not shown as it may be a secret; known here: {self._known}"
+
+    def _may_show(self, name: str) -> bool:
+        return name in self.fields or _HARMLESS.fullmatch(name) is not None
 
 
 def list_of(
@@ -112,10 +121,10 @@ def mapping_of(name_reader: Reader[str], reader: Reader[T]) -> Reader[Mapping[st
         with value.reading.all_or_refused():
             for entry in value.entries():
                 try:
-                    name = name_reader(Value(entry.key.node, entry.value.path, value.reading))
+                    own = name_reader(Value(entry.key.node, entry.value.path, value.reading))
                 except Refused:
                     continue
-                _collect(found, name, reader, entry.value)
+                _collect(found, own, reader, entry.value)
         return MappingProxyType(found)
 
     return read
@@ -133,13 +142,21 @@ def text(value: Value, *, secret: bool = False, expected: str = "text") -> Text:
 
     The value of a ``secret`` is not shown.
     """
-    found = value.text(expected)
+    return _as_text(value, value.text(expected), expected, secret=secret)
+
+
+def name(value: Value, *, expected: str = "a name") -> str:
+    """The text of a key that is the user's own name for something; it holds no variables."""
+    return _as_text(value, value.name(expected), expected, secret=False).text
+
+
+def _as_text(value: Value, found: Text, expected: str, *, secret: bool) -> Text:
     meaning = found.meaning
     if meaning is None:
         return found
     if secret:
         raise value.refuse(
-            f"expected {expected}, found what YAML reads as another type ({meaning.kind});"
+            f"expected {expected}, found what YAML reads as {_KINDS[meaning.kind]};"
             " put it in quotes"
         )
     raise value.refuse(
@@ -178,7 +195,7 @@ def whole_number(least: int, most: int) -> Reader[int]:
             )
         number = int(found.text)
         if not least <= number <= most:
-            shown = found.shown if found.replaced else str(number)
+            shown = found.shown if found.replaced else quote(found.text, marks=False)
             raise value.refuse(f"expected {expected}, found {shown}")
         return number
 

@@ -85,7 +85,7 @@ def load_config_text(
 def _warn(config: Config, value: Value) -> None:
     """Note what is allowed, but leaves the gateway with nothing to do."""
     if not config.auth.keys:
-        value.reading.warnings.append(
+        value.reading.note_warning(
             Fault(
                 value.reading.source,
                 0,
@@ -101,7 +101,7 @@ def _warn(config: Config, value: Value) -> None:
     for name in unreachable:
         leases.at(name).warn("this lease has no url, and there is no relay to look it up at")
     if len(unreachable) == len(config.leases):
-        value.reading.warnings.append(
+        value.reading.note_warning(
             Fault(
                 value.reading.source,
                 0,

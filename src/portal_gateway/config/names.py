@@ -2,9 +2,10 @@
 
 import re
 
-from portal_gateway.config.fields import text
+from portal_gateway.config.fields import name, text
 from portal_gateway.config.model import MAX_API_KEY_LENGTH, key_digest
-from portal_gateway.config.reading import Value, quote
+from portal_gateway.config.reading import Value
+from portal_gateway.config.scalars import quote
 from portal_gateway.wire.identity import is_lease_id
 
 __all__ = ["MAX_LEASE_NAME", "api_key", "key_id", "lease_identity", "lease_name"]
@@ -62,22 +63,19 @@ def lease_name(value: Value) -> str:
 
     What a path could not name is refused; ``policy/lease_path.py`` says what that is.
     """
-    found = text(value, expected="a lease name")
-    if found.replaced or "${" in found.written:
-        raise value.refuse("variables are replaced in values, not in names")
-    name = found.text
-    if not name:
+    found = name(value, expected="a lease name")
+    if not found:
         raise value.refuse("a lease name must not be empty")
-    if len(name.encode()) > MAX_LEASE_NAME:
+    if len(found.encode()) > MAX_LEASE_NAME:
         raise value.refuse(f"a lease name has at most {MAX_LEASE_NAME} bytes of UTF-8")
-    if "/" in name or "\\" in name or not name.isprintable():
+    if "/" in found or "\\" in found or not found.isprintable():
         raise value.refuse(
-            f"bad lease name {quote(name)}: slashes, backslashes, controls and invisible characters"
-            " are not allowed"
+            f"bad lease name {quote(found)}: slashes, backslashes, controls and invisible"
+            " characters are not allowed"
         )
-    if name.partition(";")[0] in {".", ".."}:
-        raise value.refuse(f"bad lease name {quote(name)}: a path takes it for a dot segment")
-    return name
+    if found.partition(";")[0] in {".", ".."}:
+        raise value.refuse(f"bad lease name {quote(found)}: a path takes it for a dot segment")
+    return found
 
 
 def lease_identity(value: Value) -> str:
@@ -85,7 +83,7 @@ def lease_identity(value: Value) -> str:
     found = text(value, expected="a lease id")
     if is_lease_id(found.text):
         return found.text
-    if is_lease_id(found.text.upper()):
+    if found.text.isascii() and is_lease_id(found.text.upper()):
         raise value.refuse(f"bad lease id {found.shown}: its letters must be in upper case")
     raise value.refuse(
         f"bad lease id {found.shown}: it has 26 characters, A to Z and 2 to 7;"

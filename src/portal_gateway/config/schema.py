@@ -130,7 +130,6 @@ _API_KEY = Section(
     },
     required=["key"],
     check=_scopes_given,
-    guarded=True,
 )
 
 _RELAY = Section(
@@ -167,7 +166,6 @@ CONFIG = Section(
         "auth": Section(
             AuthSection,
             {"keys": list_of(_API_KEY, expected=_KEY_LIST, check=_keys_differ)},
-            guarded=True,
         ),
         "leases": mapping_of(
             lease_name,

@@ -8,7 +8,8 @@ Keys are known by their SHA-256 only, and looked up by it. The time of a lookup 
 a key: whoever guesses one cannot choose the digest that is compared. A key that is unknown goes the
 same way as one that has expired: the table answers with an entry, the entry has a moment until
 which it is good, and for the unknown that is the beginning of time. A key that was revoked is an
-unknown one.
+unknown one. ``benchmarks/key_timing.py`` measures it; what it finds is that an expired key costs
+the comparison of two equal digests, some 15 ns, and its holder is told by the answer anyway.
 
 Every refusal carries the challenge of RFC 6750 section 3. There is no challenge for ``X-API-Key``:
 it is no authentication scheme (RFC 9110 section 11.1), and one that is made up would tell clients

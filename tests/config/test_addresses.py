@@ -1,0 +1,150 @@
+import pytest
+
+from portal_gateway.config.addresses import listen_address, origin_url, relay_url
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("127.0.0.1:8080", r"tcp:8080:interface=127.0.0.1"),
+        ("0.0.0.0:80", r"tcp:80:interface=0.0.0.0"),
+        ("127.0.0.1:0", r"tcp:0:interface=127.0.0.1"),
+        (":8080", "tcp:8080"),
+        ("localhost:8080", "tcp:8080:interface=localhost"),
+        ("gateway:8080", "tcp:8080:interface=gateway"),
+        ("gw.example.com:65535", "tcp:65535:interface=gw.example.com"),
+        ("[::1]:8080", r"tcp6:8080:interface=\:\:1"),
+        ("[::]:8080", r"tcp6:8080:interface=\:\:"),
+        ("[fe80::1%eth0]:8080", r"tcp6:8080:interface=fe80\:\:1%eth0"),
+        ("tcp:8080", "tcp:8080"),
+        ("tcp:8080:interface=127.0.0.1", "tcp:8080:interface=127.0.0.1"),
+        (r"tcp6:port=8080:interface=\:\:1", r"tcp6:port=8080:interface=\:\:1"),
+        ("unix:/run/gateway.sock", "unix:/run/gateway.sock"),
+        ("haproxy:tcp:8080", "haproxy:tcp:8080"),
+        ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
+    ],
+)
+def test_listen_addresses(read, text, endpoint):
+    assert read(listen_address, f"'{text}'") == (text, endpoint)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:80800", "tcp:80800", "tcp:port=70000", "[::1]:99999"])
+def test_ports_have_a_bound(read, text):
+    reason = read.reason(listen_address, f"'{text}'")
+    assert reason == f'bad address "{text}": a port is at most 65535'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["127.0.0.256:80", "1.2.3:80", "[127.0.0.1]:80", "[::1::]:80", "a b:80", "-a:80", "é.com:80"],
+)
+def test_hosts_that_are_none(read, text):
+    reason = read.reason(listen_address, f"'{text}'")
+    assert reason.startswith(f'bad address "{text}": its host must be a name or an IP address')
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1", "::1:8080", "foo:8080:x=1", "8080x", "", ":", "a:b"])
+def test_what_is_neither_host_and_port_nor_an_endpoint(read, text):
+    assert read.reason(listen_address, f"'{text}'").startswith(
+        f'bad address "{text}"; write host:port'
+    )
+
+
+@pytest.mark.parametrize("text", ["tcp:port", "tcp", "tcp:80:x=1", "systemd:domain=NONE:x=1"])
+def test_arguments_that_an_endpoint_does_not_take(read, text):
+    kind = text.partition(":")[0]
+    assert read.reason(listen_address, text) == (
+        f'the arguments are not those of a Twisted "{kind}" endpoint string'
+    )
+
+
+def test_an_endpoint_that_needs_a_file(read, tmp_path):
+    reason = read.reason(listen_address, f"'ssl:443:privateKey={tmp_path}/none.pem'")
+    assert reason == (
+        'the "ssl" endpoint needs a file that cannot be read: No such file or directory'
+    )
+
+
+def test_an_address_that_yaml_reads_as_a_number(read):
+    assert read.reason(listen_address, "8080") == (
+        "expected an address such as 127.0.0.1:8080, found the number 8080;"
+        ' put it in quotes: "8080"'
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ws://127.0.0.1:4017/relay",
+        "wss://portal.example.com/relay",
+        "ws://[::1]:4017/relay",
+        "ws://relay_1:4017",
+        "wss://xn--bcher-kva.example/",
+        "ws://relay./relay",
+    ],
+)
+def test_relay_urls(read, text):
+    assert read(relay_url, text) == text
+
+
+def test_a_scheme_is_read_without_regard_to_case(read):
+    assert read(relay_url, "WSS://Portal.example.com/Relay") == "wss://Portal.example.com/Relay"
+    assert read(origin_url, "HTTP://127.0.0.1") == "http://127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "text", ["https://portal.example.com", "http://x/relay", "portal.example.com", "ws:/x", "//x"]
+)
+def test_what_is_no_relay_url(read, text):
+    assert read.reason(relay_url, text).startswith("not a relay URL")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("ws://user@host/", "user name or password"),
+        ("ws://user:secret@host/", "user name or password"),
+        ("ws://@host/", "user name or password"),
+        ("ws://host/?token=secret", "query or fragment"),
+        ("ws://host/?", "query or fragment"),
+        ("ws://host/#secret", "query or fragment"),
+        ("ws://host:0/", "port must be from 1"),
+        ("ws://host:/", "port must be from 1"),
+        ("ws://host:65536/", "host or port is malformed"),
+        ("ws://host:x/", "host or port is malformed"),
+        ("ws://[::1/", "host or port is malformed"),
+        ("ws:///relay", "host must be"),
+        ("ws://127.0.0.256/", "host must be"),
+        ("ws://0x7f.1/", "host must be"),
+        ("ws://a..b/", "host must be"),
+        ("ws://[fe80::1%25eth0]/", "host must be"),
+        (f"ws://{'a' * 64}.example/", "host must be"),
+        (f"ws://{'a.' * 127}example/", "host must be"),
+        ("ws://host/a b", "character that URLs cannot"),
+        ("ws://host\\\\@evil/", "character that URLs cannot"),
+        ("ws://bücher.example/", "character that URLs cannot"),
+        ("ws://{lease}.example/", "character that URLs cannot"),
+        ("ws://host/\\n", "character that URLs cannot"),
+    ],
+)
+def test_urls_that_are_malformed(read, text, reason):
+    found = read.reason(relay_url, f'"{text}"')
+    assert reason in found
+    assert "secret" not in found
+
+
+@pytest.mark.parametrize(
+    "text", ["http://127.0.0.1:3000", "http://127.0.0.1:3000/", "https://[::1]", "http://tool"]
+)
+def test_origins(read, text):
+    assert read(origin_url, text) == text
+
+
+@pytest.mark.parametrize("text", ["ws://127.0.0.1", "ftp://tool", "tool:3000", "127.0.0.1:3000"])
+def test_what_is_no_origin(read, text):
+    assert read.reason(origin_url, text).startswith("not the URL of a plain origin")
+
+
+@pytest.mark.parametrize("text", ["http://tool/base", "http://tool//", "http://tool/."])
+def test_an_origin_has_no_path(read, text):
+    assert read.reason(origin_url, text).startswith("the URL must end after host and port")
