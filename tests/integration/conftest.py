@@ -52,9 +52,15 @@ def origin() -> Iterator[str]:
 
 def check_logs() -> None:
     """No process of ours has logged a traceback or an unhandled error, or ended out of order."""
-    wrong = {program: program.take_wrong() for program in programs.STARTED if program.ours}
+    wrong = [
+        f"{program}: {line}"
+        for program in programs.STARTED
+        if program.ours
+        for line in program.take_wrong()
+    ]
     programs.STARTED[:] = [program for program in programs.STARTED if program.alive]
-    assert {program: lines for program, lines in wrong.items() if lines} == {}
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -65,7 +65,7 @@ STARTED: list["Program"] = []
 """Every process of this test and those that run on from before; conftest.py reads their logs."""
 
 TUNNEL_READY = r"^ready [A-Z2-7]{26}$"
-EXPOSE_READY = r"published"
+EXPOSE_READY = r"lease [A-Z2-7]{26} is published at"
 """What a publisher's log says each time that the relay has its lease."""
 
 WRONG = re.compile(r"Traceback|[Uu]nhandled (error|exception)|Task was destroyed|never awaited")

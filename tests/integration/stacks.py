@@ -42,6 +42,11 @@ class Way(NamedTuple):
     def gateway(self) -> bool:
         return self.genuine_relay or self.sdk_tunnel
 
+    @property
+    def names(self) -> bool:
+        """Whether this version's directory holds names, not only ids."""
+        return self.version != "1.2.0"
+
     def __str__(self) -> str:
         client = "gateway" if self.gateway else f"sdk-{self.version}"
         relay = f"relay-{self.version}" if self.genuine_relay else "our-relay"
@@ -82,11 +87,12 @@ class Stack:
         relay_options: tuple[str, ...],
     ) -> None:
         way = self.way
-        self.relay = exit_stack.enter_context(
-            programs.go_relay(way.version, *relay_options)
-            if way.genuine_relay
-            else programs.embedded_relay(*relay_options)
-        )
+        if way.genuine_relay:
+            relay = programs.go_relay(way.version, *relay_options)
+        else:
+            shape = () if way.names else ("--ids-only",)
+            relay = programs.embedded_relay(*shape, *relay_options)
+        self.relay = exit_stack.enter_context(relay)
         self.publishers = []
         for number, name in enumerate(LEASES):
             file = directory / f"lease-{number}.pem"
@@ -101,7 +107,7 @@ class Stack:
                 programs.Gateway(
                     {
                         "portal": {"relays": [{"url": self.relay.url}]},
-                        "leases": pins if way.version == "1.2.0" and way.genuine_relay else {},
+                        "leases": {} if way.names else pins,
                     },
                     directory,
                 )
@@ -145,10 +151,8 @@ class Stack:
                 programs.API_KEY,
                 contextlib.nullcontext(),
             )
-        if self.way.version == "1.2.0":
-            lease: tuple[str, ...] = ("-direct", "-id", self.ids[name])
-        else:
-            lease = ("-id", self.ids[name]) if by_id else ("-name", name)
+        by_id = by_id or not self.way.names
+        lease = ("-id", self.ids[name]) if by_id else ("-name", name)
         program, address = programs.sdk_client(self.way.version, self.relay, *lease)
         return address, "", None, program
 
