@@ -283,7 +283,7 @@ class ResponseReader:
         assert parser is not None  # heads and chunked bodies have it, and only they come here
         try:
             parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if parser.get_status_code() == 101:
                 raise self._failed("a 101 response that was not asked for") from None
             # llhttp's own words quote nothing of what it read.
