@@ -1,0 +1,61 @@
+"""The page of the documentation names every key, and only keys that there are."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from portal_gateway.config.loading import ConfigInvalid, load_config_text
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.rst").read_text(encoding="utf-8")
+
+KEYS = set(re.findall(r"^``([^`]+)``\n~+$", PAGE, re.MULTILINE))
+
+EXAMPLES = [
+    "\n".join(line[4:] for line in block.splitlines())
+    for block in re.findall(r"\.\. code-block:: yaml\n\n((?:(?:    .*)?\n)+)", PAGE)
+]
+
+SECTIONS = {
+    "gateway": "gateway: {%s: x}",
+    "portal": "portal: {%s: x}",
+    "portal.relays[]": "portal: {relays: [{%s: x}]}",
+    "portal.relays[].tls": "portal: {relays: [{url: wss://a/, tls: {%s: x}}]}",
+    "portal.pool": "portal: {pool: {%s: x}}",
+    "auth": "auth: {keys: [], %s: x}",
+    "auth.keys[]": "auth: {keys: [{%s: x}]}",
+    "leases.<name>": "leases: {a: {%s: x}}",
+    "logging": "logging: {%s: x}",
+}
+
+
+def known(text: str) -> set[str]:
+    """The keys that a section says it knows."""
+    with pytest.raises(ConfigInvalid) as caught:
+        load_config_text(text % "zzzzzzzz", "", {})
+    reasons = [fault.reason for fault in caught.value.faults]
+    (reason,) = [reason for reason in reasons if "known here" in reason]
+    return set(reason.partition("known here: ")[2].split(", "))
+
+
+def test_every_key_is_described_and_no_other():
+    keys = {f"{section}.{key}" for section, text in SECTIONS.items() for key in known(text)}
+    # A section is not described itself, but by its keys.
+    keys -= {"portal.pool", "portal.relays[].tls"}
+    assert keys == KEYS
+
+
+def test_every_section_is_described():
+    titles = set(re.findall(r"^([a-z]+)\n-+$", PAGE, re.MULTILINE))
+    assert known("%s: x") == titles
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_is_valid(example, tmp_path, certificate):
+    (tmp_path / "relay-ca.pem").write_bytes(certificate)
+    environ = {"API_KEY_1": "sk_live_from_environment_1", "API_KEY_2": "sk_live_from_environment_2"}
+    load_config_text(example, "example", environ, directory=tmp_path)
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 8
