@@ -87,7 +87,7 @@ class _CarrierMixin:
     state: int
     current_frame: Any
     inside_message: bool
-    sendClose: Callable[[int], None]
+    sendCloseFrame: Callable[[int], None]
     sendPong: Callable[[bytes], None]
     _dataReceived: Callable[[bytes], None]
 
@@ -99,6 +99,7 @@ class _CarrierMixin:
         self._timer: IDelayedCall | None = None
         self._lost: RelayLost | None = None
         self._reported = False
+        self._registered = False
         self._frames = PlainFrameReader()
         self._binary = False
         self._congested = False
@@ -121,7 +122,7 @@ class _CarrierMixin:
     def close(self, *, fault: bool = False) -> None:
         """Send a close frame; the TCP connection ends within ``CLOSE_TIMEOUT``."""
         if self.state == WebSocketProtocol.STATE_OPEN:
-            self.sendClose(_CLOSE_PROTOCOL_ERROR if fault else _CLOSE_NORMAL)
+            self.sendCloseFrame(_CLOSE_PROTOCOL_ERROR if fault else _CLOSE_NORMAL)
             self._end_within(CLOSE_TIMEOUT)
         elif self.state == WebSocketProtocol.STATE_CONNECTING:
             self.abort()
@@ -174,17 +175,14 @@ class _CarrierMixin:
         if self.state == WebSocketProtocol.STATE_CONNECTING:
             self._take_opening(data)
         elif self.state != WebSocketProtocol.STATE_CLOSED:
-            if self.current_frame is None and not self.inside_message:
+            # A client's frames are masked: never plain.
+            if self._masks and self.current_frame is None and not self.inside_message:
                 if self.data:
                     data, self.data = self.data + data, b""
                 data = self._frames.receive_data(data)
             if data:
                 self._dataReceived(data)
-        chunks = self._frames.chunks
-        if chunks:
-            self._frames.chunks = []
-            if self._receiver is not None and not self._reported:
-                self._receiver.bytes_received(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        self._hand_on()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP is gone."""
@@ -201,8 +199,15 @@ class _CarrierMixin:
     def onOpen(self) -> None:
         """The opening handshake is done."""
         self._stop_timer()
+        self._registered = True
         self.transport.registerProducer(self, True)  # noqa: FBT003  # Twisted's signature
         self._receiver = self.factory.opened(self)
+
+    def unregisterProducer(self) -> None:
+        """The connection is to be dropped, which a registered producer would hold up."""
+        if self._registered:
+            self._registered = False
+            self.transport.unregisterProducer()
 
     def onMessageBegin(self, isBinary: bool) -> None:
         """A text message is ignored, as the genuine relay does."""
@@ -276,9 +281,19 @@ class _CarrierMixin:
             self._lost = RelayLost(Loss.NO_ANSWER, "The relay did not answer in time")
         self.transport.abortConnection()
 
+    def _hand_on(self) -> None:
+        """Give the receiver what has arrived, in one piece."""
+        chunks = self._frames.chunks
+        if chunks:
+            self._frames.chunks = []
+            if self._receiver is not None and not self._reported:
+                self._receiver.bytes_received(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+
     def _report(self) -> None:
         if self._reported or self._lost is None:
             return
+        # What came along with a farewell came before it.
+        self._hand_on()
         self._reported = True
         if self._receiver is not None:
             self._receiver.carrier_lost(self._lost)

@@ -1,0 +1,28 @@
+"""What the tests of relay connections share."""
+
+import pytest
+from twisted.logger import globalLogPublisher
+
+
+@pytest.fixture
+def logged():
+    """The events that were logged."""
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
+
+
+@pytest.fixture(autouse=True)
+def tracebacks():
+    """What was logged with a traceback; nothing must be, unless the test takes it away."""
+    events = []
+
+    def observe(event):
+        if "log_failure" in event:
+            events.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    yield events
+    globalLogPublisher.removeObserver(observe)
+    assert events == []
