@@ -6,8 +6,9 @@ that is down looks to the client like one that hangs up: the stream ends at once
 
 from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -25,6 +26,10 @@ __all__ = ["CONNECT_TIMEOUT", "ForwardingFactory"]
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that the service has to take a connection."""
+
+_ATTEMPT_DELAY = 0.05
+"""Seconds between attempts to the addresses of a name; also how late the last failure is
+noticed."""
 
 _log = Logger()
 
@@ -46,8 +51,17 @@ class ForwardingFactory(Factory[Any]):
 
     @classmethod
     def to_tcp(cls, reactor: Any, host: str, port: int) -> "ForwardingFactory":
-        """Copies to a TCP service."""
-        return cls(HostnameEndpoint(reactor, host, port, timeout=CONNECT_TIMEOUT), reactor)
+        """Copies to a TCP service at an IP address or a name."""
+        endpoint: IStreamClientEndpoint
+        if isIPAddress(host):
+            endpoint = TCP4ClientEndpoint(reactor, host, port, timeout=CONNECT_TIMEOUT)
+        elif isIPv6Address(host):
+            endpoint = TCP6ClientEndpoint(reactor, host, port, timeout=CONNECT_TIMEOUT)
+        else:
+            endpoint = HostnameEndpoint(
+                reactor, host, port, timeout=CONNECT_TIMEOUT, attemptDelay=_ATTEMPT_DELAY
+            )
+        return cls(endpoint, reactor)
 
     @property
     def streams(self) -> int:
