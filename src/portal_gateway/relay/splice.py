@@ -16,7 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IReactorTime
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,7 +36,7 @@ CLOSING_LIMIT = 30.0
 """Seconds in which a side whose other side is gone must be able to send at least something."""
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IPushProducer)
 class SpliceEnd(Protocol):
     """One side of a Splice: the protocol of one of the two transports."""
 
@@ -70,6 +75,19 @@ class SpliceEnd(Protocol):
         """This side is gone."""
         self.lost = True
         self._splice.ended(self, clean=reason.check(ConnectionDone) is not None)
+
+    # IPushProducer: what the other side's transport asks of this side's.
+
+    def pauseProducing(self) -> None:
+        """The other side cannot send more: read no more here."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The other side has sent what it had."""
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The other side is gone; whether this one is closed or reset is told by its end."""
 
 
 class Splice:
@@ -123,8 +141,8 @@ class Splice:
     def _join(self) -> None:
         self._joined = True
         near, far = self.near.transport, self.far.transport
-        near.registerProducer(far, streaming=True)
-        far.registerProducer(near, streaming=True)
+        near.registerProducer(self.far, streaming=True)
+        far.registerProducer(self.near, streaming=True)
         near.resumeProducing()
         far.resumeProducing()
 
