@@ -303,14 +303,23 @@ def test_a_go_away_with_no_streams_closes_at_once():
     assert not joined.link.connected
 
 
+class Exhausted:
+    """A multiplexer whose ids are all used: 2**31 streams are too many for a test."""
+
+    def __init__(self, session):
+        self._session = session
+
+    def open_stream(self):
+        raise StreamsExhausted("all used")
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+
 def test_when_the_stream_ids_are_used_up_the_connection_goes_away():
     joined = Joined()
     joined.open()
-
-    def open_stream():
-        raise StreamsExhausted("all used")
-
-    joined.client._session.open_stream = open_stream
+    joined.client._session = Exhausted(joined.client._session)
     going = []
     joined.client.on_going_away = lambda: going.append(True)
     with pytest.raises(GatewayError) as caught:

@@ -18,6 +18,11 @@ from portal_gateway.relay.websocket import (
 )
 from portal_gateway.relay.websocket_frames import plain_frame
 
+WRONG_ACCEPT = (
+    b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n"
+)
+
 
 class Receiver:
     """Remembers what its carrier told it."""
@@ -126,8 +131,7 @@ def test_it_opens_in_any_pieces_and_the_first_frames_may_come_along():
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", Loss.NOT_WEBSOCKET, "HTTP status 200"),
         (b"HTTP/1.1 101 Go\r\n\r\n", Loss.NOT_WEBSOCKET, "is not valid"),
         (
-            b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-"
-            b"Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n",
+            WRONG_ACCEPT,
             Loss.NOT_WEBSOCKET,
             "is not valid",
         ),
