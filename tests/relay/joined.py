@@ -187,7 +187,7 @@ class Joined:
         end = self.clock.seconds() + seconds
         self.settle()
         while self.clock.seconds() < end:
-            self.clock.advance(min(0.25, end - self.clock.seconds()))
+            self.clock.advance(min(1.0, end - self.clock.seconds()))
             self.settle()
 
     def open(self):

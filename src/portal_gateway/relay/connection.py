@@ -29,7 +29,7 @@ from portal_gateway.errors import fault
 from portal_gateway.relay.carrier import Carrier
 from portal_gateway.relay.lost import Loss, RelayLost
 from portal_gateway.relay.outbox import Outbox
-from portal_gateway.relay.substream import Substream
+from portal_gateway.relay.substream import ACCEPTED_CLOSE_WAIT, CLOSE_WAIT, Substream
 from portal_gateway.wire.errors import StreamsExhausted, WireError
 from portal_gateway.wire.yamux import (
     DataReceived,
@@ -130,7 +130,7 @@ class RelayConnection:
             raise fault(
                 "relay_unavailable", "No more streams fit on the relay connection"
             ) from error
-        stream = Substream(self, stream_id)
+        stream = Substream(self, stream_id, close_wait=CLOSE_WAIT)
         self._streams[stream_id] = stream
         self.outbox.flush_soon()
         stream.start(protocol)
@@ -244,7 +244,7 @@ class RelayConnection:
     # Inside: what the peer says, by the type of the event.
 
     def _stream_opened(self, event: StreamOpened) -> None:
-        stream = Substream(self, event.stream_id)
+        stream = Substream(self, event.stream_id, close_wait=ACCEPTED_CLOSE_WAIT)
         try:
             protocol = self.on_stream(stream) if self.usable else None
         except Exception:  # noqa: BLE001  # a defect in one must not end everybody's connection

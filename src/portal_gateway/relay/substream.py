@@ -12,8 +12,7 @@ Back-pressure, both ways:
 The ways to end::
 
     loseConnection        all that was written, then FIN; over when the peer's FIN or RST is here,
-                          reset when that takes longer than CLOSE_WAIT, or when nothing could be
-                          sent for SEND_STALL
+                          reset when that takes too long or nothing can be sent for SEND_STALL
     loseWriteConnection   all that was written, then FIN; reading goes on
     abortConnection       RST, at once
     the peer's FIN        readConnectionLost for a protocol that is half-closeable, else the end
@@ -46,15 +45,31 @@ from portal_gateway.relay.producing import SteeredProducer
 if TYPE_CHECKING:
     from portal_gateway.relay.connection import RelayConnection
 
-__all__ = ["CLOSE_WAIT", "HIGH_WATER", "SEND_STALL", "RelayAddress", "Substream"]
+__all__ = [
+    "ACCEPTED_CLOSE_WAIT",
+    "CLOSE_WAIT",
+    "HIGH_WATER",
+    "SEND_STALL",
+    "RelayAddress",
+    "Substream",
+]
 
 HIGH_WATER = 64 * 1024
 """Bytes waiting to be sent above which the producer is paused: Twisted's figure for a socket."""
 
 CLOSE_WAIT = 5.0
-"""Seconds between our FIN and the peer's; honest peers end both directions as soon as one ends."""
+"""Seconds that whoever opened a stream waits for the peer's FIN after its own.
 
-SEND_STALL = 30.0
+It closes when it has what it wanted, and honest peers end both directions as soon as one ends.
+"""
+
+ACCEPTED_CLOSE_WAIT = 300.0
+"""The same for whoever accepted it: Portal's yamux waits as long.
+
+The peer may read slowly, and a reset would take from it what it has not read yet.
+"""
+
+SEND_STALL = 300.0
 """Seconds that a stream which is to be closed may wait for room to send what was written."""
 
 
@@ -70,7 +85,7 @@ class RelayAddress:
 
 @implementer(ITransport, IConsumer, IPushProducer)
 class Substream:
-    """A stream of a ``RelayConnection``; made there.
+    """A stream of a ``RelayConnection``; made there. ``close_wait`` as above.
 
     ``disconnecting`` is set once ``loseConnection`` was called, as in Twisted's transports.
     """
@@ -80,6 +95,7 @@ class Substream:
     __slots__ = (
         "_buffer",
         "_buffered",
+        "_close_wait",
         "_connection",
         "_delivery_due",
         "_ended_by_peer",
@@ -97,9 +113,10 @@ class Substream:
         "stream_id",
     )
 
-    def __init__(self, connection: "RelayConnection", stream_id: int) -> None:
+    def __init__(self, connection: "RelayConnection", stream_id: int, *, close_wait: float) -> None:
         self._connection = connection
         self._outbox = connection.outbox
+        self._close_wait = close_wait
         self.stream_id = stream_id
         self.protocol: IProtocol | None = None
         self.disconnecting = False
@@ -384,7 +401,7 @@ class Substream:
         if self._ended_by_peer:
             self._connection.call_soon(self._finish, Failure(ConnectionDone()))
         else:
-            self._end_within(CLOSE_WAIT)
+            self._end_within(self._close_wait)
 
     # Inside: the end.
 
