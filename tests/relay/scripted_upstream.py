@@ -1,4 +1,4 @@
-"""A lease in memory for tests of the HTTP client: bytes, pauses and losses are the test's to give."""
+"""A lease in memory for tests of the HTTP client: bytes, pauses and losses are the test's."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone

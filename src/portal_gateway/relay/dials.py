@@ -6,12 +6,12 @@ the dial goes on. What it brings is then for whoever is next.
 
 from collections.abc import Callable
 from math import inf
-from typing import Protocol, cast
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -41,7 +41,7 @@ class _Dial:
 
     def __init__(self, exchange: UpstreamExchange) -> None:
         self.exchange: UpstreamExchange | None = exchange
-        self.connecting: Deferred[UpstreamConnection] | None = None
+        self.connecting: Deferred[IProtocol] | None = None
         self.timed_out = False
 
 
@@ -94,12 +94,11 @@ class Dialler:
         self._dials[dial] = now + self._limit
         (self._waiting_fresh if exchange.fresh_only else self._waiting)[exchange] = dial
         self.total += 1
-        connecting = maybeDeferred(lambda: self._endpoint.connect(self._factory))
-        connected = dial.connecting = cast("Deferred[UpstreamConnection]", connecting)
-        connected.addCallbacks(
+        connecting = dial.connecting = maybeDeferred(lambda: self._endpoint.connect(self._factory))
+        connecting.addCallbacks(
             self._dialled, self._failed, callbackArgs=(dial,), errbackArgs=(dial,)
         )
-        connected.addErrback(self._log_defect)
+        connecting.addErrback(self._log_defect)
 
     @property
     def first_waiting(self) -> UpstreamExchange | None:
@@ -131,13 +130,15 @@ class Dialler:
                 dial.connecting.cancel()
         return waiting
 
-    def _dialled(self, connection: UpstreamConnection, dial: _Dial) -> None:
-        exchange = self._over(dial)
-        if connection.closed:
+    def _dialled(self, connection: object, dial: _Dial) -> None:
+        if not isinstance(connection, UpstreamConnection):
+            defect = TypeError("an endpoint connected something else than it was given")
+            self._failed(Failure(defect), dial)
+        elif connection.closed:
             detail = "The lease closed the connection before it was used."
-            self._owner.dial_failed(fault("upstream_closed", detail), exchange)
+            self._owner.dial_failed(fault("upstream_closed", detail), self._over(dial))
         else:
-            self._owner.dialled(connection, exchange)
+            self._owner.dialled(connection, self._over(dial))
 
     def _failed(self, failure: Failure, dial: _Dial) -> None:
         error = self._error(failure, dial)

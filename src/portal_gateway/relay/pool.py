@@ -187,8 +187,8 @@ class Pool:
 
         The pool remains usable.
         """
-        waiting = [*self._dials.cancel_all(), *self._queue]
-        self._queue.clear()
+        queue, self._queue = self._queue, deque()
+        waiting = [*self._dials.cancel_all(), *queue]
         self._closing.expire(inf)
         for connection in list(self._idle):
             del self._idle[connection]
@@ -272,7 +272,7 @@ class Pool:
         """Give a connection that is free to who waits longest, keep it, or close it."""
         exchange = self._dials.first_waiting
         if self._queue and (
-            exchange is None or self._queue[0].waiting_since <= exchange.waiting_since
+            exchange is None or self._queue[0].waiting_since < exchange.waiting_since
         ):
             exchange = self._queue.popleft()
         elif exchange is not None:
