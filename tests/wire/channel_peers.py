@@ -1,8 +1,10 @@
 """Both ends of a secure channel for tests, and the parts to make a wrong message of."""
 
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 
 from portal_gateway.wire import portal_pb2
+from portal_gateway.wire.errors import WireError
 from portal_gateway.wire.identity import Credential, Identity
 from portal_gateway.wire.length_prefixed import length_prefixed
 from portal_gateway.wire.secure_channel import SecureChannel
@@ -60,6 +62,23 @@ def init_message(
 def signed_message(data: bytes, credential=LEASE) -> bytes:
     signed = portal_pb2.SignedPayload(data=data, signature=credential.sign(data))
     return length_prefixed(signed.SerializeToString())
+
+
+def refused_without_memory(call: Callable[[], object], error: type[WireError]) -> str:
+    """The text of the error that ``call`` raises before it took any memory to speak of."""
+    # pytest.raises is not used in between: it compiles patterns and reads source.
+    caught = None
+    tracemalloc.start()
+    try:
+        call()
+    except error as raised:
+        caught = raised
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert type(caught) is error
+    assert peak < 10_000
+    return str(caught)
 
 
 def each_bit_flipped(data: bytes) -> Iterator[bytes]:

@@ -44,6 +44,7 @@ def test_other_wire_types_are_passed_over() -> None:
     [
         b"\x80",  # a tag without an end
         b"\xff" * 11,  # … and one that never ends
+        b"\x98" + b"\x80" * 9 + b"\x00\x01",  # … and one of eleven bytes
         b"\x1a",  # no length
         b"\x1a\x80",  # a length without an end
         b"\x1a\x02x",  # a value that goes on behind the message

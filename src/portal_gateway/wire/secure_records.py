@@ -145,8 +145,7 @@ class RecordOpener:
             self._needed = _PREFIX + _checked_length(buffer, 0)
         with memoryview(buffer) as record:
             self._open_whole(record, 0, opened)
-        # A new one, not clear(): what a record of many megabytes took is given back.
-        self._buffer = bytearray()
+        buffer.clear()
         self._needed = _PREFIX
         return start
 
