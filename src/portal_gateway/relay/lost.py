@@ -65,7 +65,7 @@ def lost_by(error: BaseException | None) -> RelayLost:
         return RelayLost(Loss.DROPPED, "The connection to the relay broke")
     if isinstance(error, net.ConnectionRefusedError):
         return RelayLost(Loss.REFUSED, "Nothing listens at the relay's address")
-    if isinstance(error, net.TimeoutError):
+    if isinstance(error, net.TimeoutError | net.TCPTimedOutError):
         return RelayLost(Loss.NO_ANSWER, "The relay did not answer in time")
     if isinstance(error, SSL.Error):
         return RelayLost(Loss.TLS, f"No TLS connection to the relay: {_openssl_reason(error)}")

@@ -252,13 +252,13 @@ class _CarrierMixin:
     # Inside.
 
     def _take_opening(self, data: bytes) -> None:
-        if len(self.data) > MAX_OPENING_BYTES:
-            self._refuse_opening("The relay's opening handshake has no end")
-            return
         try:
             self._dataReceived(data)
         except Exception:  # noqa: BLE001  # autobahn raises whatever its parsing of garbage runs into
             self._refuse_opening("The relay's opening handshake cannot be read")
+            return
+        if self.state == WebSocketProtocol.STATE_CONNECTING and len(self.data) > MAX_OPENING_BYTES:
+            self._refuse_opening("The relay's opening handshake has no end")
 
     def _refuse_opening(self, detail: str) -> None:
         if self._lost is None:
