@@ -23,30 +23,18 @@ from zope.interface import implementer
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Exchange
-from portal_gateway.frontend.channel import ChannelLimits, HTTPChannel, Transport
+from portal_gateway.frontend.channel import HTTPChannel
+from portal_gateway.frontend.limits import LIMIT_NAMES, ChannelLimits
+from portal_gateway.frontend.outlet import Transport
 from portal_gateway.frontend.request import Request
 from portal_gateway.wire.http1_writing import http_date
 from portal_gateway.wire.http_fields import Headers
 
-__all__ = ["LIMIT_NAMES", "Site"]
+__all__ = ["ChannelLimits", "Site"]
 
 _log = Logger()
 
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
-
-LIMIT_NAMES = (
-    "request_line",
-    "header",
-    "fields",
-    "body",
-    "header_timeout",
-    "idle_timeout",
-    "body_rate",
-    "write_stall",
-    "connections",
-    "connections_per_address",
-)
-"""The limits that are counted in `Site.limit_hits`, each under its parameter's name."""
 
 
 class _Refused(Protocol):
