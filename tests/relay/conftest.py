@@ -6,11 +6,16 @@ from twisted.logger import globalLogPublisher
 
 @pytest.fixture
 def logged():
-    """The events that were logged."""
+    """The events that were logged, but for the starting and stopping of factories."""
     events = []
-    globalLogPublisher.addObserver(events.append)
+
+    def observe(event):
+        if not event.get("log_namespace", "").startswith("twisted.internet.protocol"):
+            events.append(event)
+
+    globalLogPublisher.addObserver(observe)
     yield events
-    globalLogPublisher.removeObserver(events.append)
+    globalLogPublisher.removeObserver(observe)
 
 
 @pytest.fixture(autouse=True)

@@ -47,6 +47,8 @@ from portal_gateway.wire.yamux import (
 
 __all__ = ["DRAIN_LIMIT", "RelayConnection"]
 
+_log = Logger("portal_gateway.relay")
+
 DRAIN_LIMIT = 30.0
 """Seconds that the streams of a connection may go on after the relay's go-away."""
 
@@ -59,8 +61,6 @@ class RelayConnection:
     called when no new streams can be opened although old ones go on. ``bytes_in`` and ``bytes_out``
     count what the carrier carried. ``outbox`` is for the streams.
     """
-
-    log = Logger("portal_gateway.relay")
 
     def __init__(self, carrier: Carrier, role: Role, clock: IReactorTime, *, name: str) -> None:
         self.name = name
@@ -248,7 +248,7 @@ class RelayConnection:
         try:
             protocol = self.on_stream(stream) if self.usable else None
         except Exception:  # noqa: BLE001  # a defect in one must not end everybody's connection
-            self.log.failure("a relay stream could not be taken")
+            _log.failure("a relay stream could not be taken")
             protocol = None
         if protocol is None:
             self._session.refuse_stream(event.stream_id)

@@ -37,6 +37,8 @@ from portal_gateway.relay.relay_dialling import RelayURL, dial_relay, verified_t
 
 __all__ = ["PING_INTERVAL", "PING_TIMEOUT", "WAKE_INTERVAL", "RelaySession", "State"]
 
+_log = Logger("portal_gateway.relay")
+
 PING_INTERVAL = 10.0
 """Seconds between the answer to a ping and the next ping."""
 
@@ -71,8 +73,6 @@ class RelaySession:
     Raises ``ValueError`` for a URL or a file that cannot be used, ``OSError`` for one that cannot
     be read.
     """
-
-    log = Logger("portal_gateway.relay")
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class RelaySession:
             connection, RelayLost(Loss.CLOSED, "The relay is going away")
         )
         connection.closed.addCallback(lambda lost: self._lost(connection, lost))
-        self.log.info("relay {relay} connected", relay=self.name)
+        _log.info("relay {relay} connected", relay=self.name)
         self._ping(connection)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -208,7 +208,7 @@ class RelaySession:
             return
         lost = reason.value
         if not isinstance(lost, RelayLost):
-            self.log.failure("an attempt to reach a relay failed unexpectedly", reason)
+            _log.failure("an attempt to reach a relay failed unexpectedly", reason)
             lost = RelayLost(Loss.UNREACHABLE, "The attempt to reach the relay failed")
         self._wait(lost, self._backoff.failed(), "cannot be reached")
 
@@ -217,7 +217,7 @@ class RelaySession:
         news = self.state is State.UP or lost.loss is not self.last_loss
         self.state = State.WAITING
         self.last_loss = lost.loss
-        self.log.emit(
+        _log.emit(
             LogLevel.warn if news else LogLevel.debug,
             "relay {relay} {what}: {reason} ({detail}); next attempt in {wait:.1f} s",
             relay=self.name,

@@ -54,6 +54,8 @@ __all__ = [
     "Substream",
 ]
 
+_log = Logger("portal_gateway.relay")
+
 HIGH_WATER = 64 * 1024
 """Bytes waiting to be sent above which the producer is paused: Twisted's figure for a socket."""
 
@@ -89,8 +91,6 @@ class Substream:
 
     ``disconnecting`` is set once ``loseConnection`` was called, as in Twisted's transports.
     """
-
-    log = Logger("portal_gateway.relay")
 
     __slots__ = (
         "_buffer",
@@ -319,7 +319,7 @@ class Substream:
         try:
             self.protocol.dataReceived(data)
         except Exception:  # noqa: BLE001  # a protocol's defect must not end everybody's connection
-            self.log.failure("a protocol on a relay stream failed")
+            _log.failure("a protocol on a relay stream failed")
             self.abortConnection()
         else:
             self._connection.consume(self.stream_id, len(data))
@@ -350,7 +350,7 @@ class Substream:
         try:
             half_closeable.readConnectionLost()
         except Exception:  # noqa: BLE001  # as in _deliver
-            self.log.failure("a protocol on a relay stream failed")
+            _log.failure("a protocol on a relay stream failed")
             self.abortConnection()
         else:
             if self._write_ended and not self.disconnecting:
@@ -391,7 +391,7 @@ class Substream:
         try:
             half_closeable.writeConnectionLost()
         except Exception:  # noqa: BLE001  # as in _deliver
-            self.log.failure("a protocol on a relay stream failed")
+            _log.failure("a protocol on a relay stream failed")
             self.abortConnection()
         if self._ended_by_peer and not self._received:
             self._finish(Failure(ConnectionDone()))
@@ -443,7 +443,7 @@ class Substream:
             if protocol is not None:
                 protocol.connectionLost(reason)
         except Exception:  # noqa: BLE001  # as in _deliver
-            self.log.failure("a protocol on a relay stream failed")
+            _log.failure("a protocol on a relay stream failed")
 
 
 def _half_closeable(protocol: IProtocol | None) -> IHalfCloseableProtocol | None:
