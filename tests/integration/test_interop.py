@@ -210,10 +210,17 @@ def test_upstream_cut_is_not_a_clean_end(stack: Stack) -> None:
         client.request("GET", f"/cut?n={SMALL}")
 
 
-def test_relay_with_connection_limit(portal: None, origin: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("genuine", "option"),
+    [(True, "-max-lease"), (False, "--max-lease")],
+    ids=["relay", "our-relay"],
+)
+def test_relay_with_connection_limit(
+    genuine: bool, option: str, portal: None, origin: str, tmp_path: Path
+) -> None:
     """``-max-lease`` of 1.4.14 (1.2.0 has none): refusals are said, and pass with their cause."""
-    way = Way("1.4.14", genuine_relay=True, sdk_tunnel=True)
-    stack = Stack(way, origin, tmp_path, "-max-lease", "2")
+    way = Way("1.4.14", genuine_relay=genuine, sdk_tunnel=True)
+    stack = Stack(way, origin, tmp_path, option, "2")
     try:
         address, prefix, key, _ = stack.entry()
 
