@@ -107,9 +107,10 @@ def _validate(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    service.run(
-        lambda reactor, log: Demo(reactor, log, options.port), level="warning", style="text"
-    )
+    def demo(reactor: Any, log: Log) -> Demo:
+        return Demo(reactor, log, options.port, lambda line: print(line, flush=True))
+
+    service.run(demo, level="warning", style="text")
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from os import environ
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, serverFromString, wrapClientTLS
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -219,18 +219,12 @@ class _Listener(Service):
         why = error.socketError if isinstance(error, CannotListenError) else error
         return f"cannot listen on {self._address}: {why}"
 
-    def stopService(self) -> Deferred[list[None]]:
+    def stopService(self) -> Deferred[Any]:
         super().stopService()
-        ended = [self._site.stop()]
+        ended: list[Deferred[Any]] = [self._site.stop()]
         if self._port is not None:
-            ended.append(ensureDeferred(_stop_listening(self._port)))
+            ended.append(maybeDeferred(cast(Any, self._port.stopListening)))
         return gatherResults(ended, consumeErrors=True)
-
-
-async def _stop_listening(port: IListeningPort) -> None:
-    stopping = port.stopListening()
-    if stopping is not None:
-        await stopping
 
 
 def _url_of(address: IAddress) -> str:

@@ -1,5 +1,6 @@
 """Publishing a local TCP service as a lease: what ``portal-gateway expose`` runs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ class Exposure(Service):
     """Keeps the service at ``host`` and ``port`` published as the lease ``name`` at one relay.
 
     With ``credential_file`` the lease has the same id each time; without, a fresh one each start.
+    ``on_change`` is told of the lease's states.
     Raises ``ValueError`` for a relay URL that is none and ``CredentialFileError`` for a file that
     cannot be used.
     """
@@ -35,6 +37,7 @@ class Exposure(Service):
         port: int,
         *,
         credential_file: Path | None = None,
+        on_change: Callable[[PublishedLease], object] | None = None,
     ) -> None:
         credential = (
             Credential.generate()
@@ -44,7 +47,13 @@ class Exposure(Service):
         self._session = RelaySession(reactor, relay_url)
         self._forwarding = ForwardingFactory.to_tcp(reactor, host, port)
         self.lease = PublishedLease(
-            self._session, credential, name, (ALPN,), self._forwarding, reactor
+            self._session,
+            credential,
+            name,
+            (ALPN,),
+            self._forwarding,
+            reactor,
+            on_change=on_change,
         )
 
     def startService(self) -> None:

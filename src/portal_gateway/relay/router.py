@@ -31,13 +31,12 @@ class Relay:
         self.directory = directory
         self._make_pool = make_pool
         self._pools: dict[str, Pool] = {}
-        session.on_connected.append(lambda _connection: self._ask())
-        session.on_lost.append(lambda _reason: directory.clear())
+        session.on_connected.append(lambda _connection: directory.start())
+        session.on_lost.append(lambda _reason: directory.stop())
 
     def start(self) -> None:
-        """Connect, and keep connected."""
+        """Connect, and keep connected; the directory is read while the session is up."""
         self.session.start()
-        self.directory.start()
 
     def stop(self) -> Deferred[None]:
         """Close every connection of this relay; fires when the session is gone."""
@@ -46,10 +45,6 @@ class Relay:
             pool.close()
         self._pools.clear()
         return self.session.stop()
-
-    def _ask(self) -> None:
-        # A failed question is the directory's to remember and the next request's to meet.
-        self.directory.refresh().addErrback(lambda failure: failure.trap(GatewayError) and None)
 
     def pool(self, lease_id: str) -> Pool:
         """The pool of connections to a lease of this relay."""
