@@ -224,6 +224,15 @@ class TestData:
         assert pair.to_client() == [WindowOpened(stream_id)]
         assert pair.client.send_window(stream_id) == INITIAL_WINDOW // 2
 
+    @pytest.mark.parametrize("left", [1, 10, 65_536, 65_537, 200_001])
+    def test_the_rest_of_a_window_is_used_to_the_byte(self, pair, left):
+        stream_id = pair.open()
+        body = bytes(range(251)) * 2000
+        first = INITIAL_WINDOW - left
+        assert pair.client.send_data(stream_id, body[:first]) == first
+        assert pair.client.send_data(stream_id, body[first:]) == left
+        assert joined_data(pair.to_server(), stream_id) == body[:INITIAL_WINDOW]
+
     @pytest.mark.parametrize("data", [b"", memoryview(b"")])
     def test_nothing_is_sent_for_no_data(self, pair, data):
         stream_id = pair.open()
@@ -331,6 +340,35 @@ class TestEnding:
             DataReceived(stream_id, b"last words"),
             StreamReset(stream_id),
         ]
+
+    @pytest.mark.parametrize("we_ended", [False, True])
+    @pytest.mark.parametrize("it_ended", [False, True])
+    @pytest.mark.parametrize("who", ["peer", "we"])
+    def test_reset_of_a_half_closed_stream(self, pair, we_ended, it_ended, who):
+        stream_id = pair.open()
+        if we_ended and it_ended:
+            pair.server.send_data(stream_id, b"unread")  # keeps it in our table
+        if it_ended:
+            pair.server.send_fin(stream_id)
+        if we_ended:
+            pair.client.send_fin(stream_id)
+        pair.pump()
+        if who == "peer":
+            pair.client.receive_data(frame(UPDATE, "RST", stream_id))
+        pair.client.reset_stream(stream_id)
+        assert pair.client.failure is None
+        assert pair.client.stream_count == pair.client.buffered == 0
+        told = frames(pair.client.data_to_send())
+        ended = who == "peer" or (we_ended and it_ended)
+        assert told == ([] if ended else [("update", "RST", stream_id, 0)])
+
+    def test_a_fin_on_data_is_of_that_frame_only(self, pair):
+        first, second = pair.open(), pair.open()
+        events = pair.client.receive_data(frame(DATA, "FIN", first, payload=b"end"))
+        assert events == [DataReceived(first, b"end"), StreamEnded(first)]
+        cut = frame(DATA, "", second, payload=b"goes on")
+        pair.client.receive_data(cut[:15])
+        assert pair.client.receive_data(cut[15:]) == [DataReceived(second, b"s on")]
 
     def test_data_under_way_to_a_stream_that_was_reset_is_discarded(self, pair):
         stream_id = pair.open()

@@ -77,12 +77,13 @@ class TestGivingBack:
 class TestGrowth:
     def test_a_bulk_stream_doubles_up_to_the_maximum(self):
         credit, stream = ReceiveCredit(MAX_RECEIVE_WINDOW), a_stream()
-        windows = [stream.window]
-        for _ in range(1024):
+        grown = [(0, stream.window)]
+        for n in range(1, 513):
             download(credit, stream, 64 * KIB)
-            if stream.window != windows[-1]:
-                windows.append(stream.window)
-        assert windows == [256 * KIB << n for n in range(7)]
+            if stream.window != grown[-1][1]:
+                grown.append((n * 64, stream.window))
+        # Each window has to be consumed once before the next: 256 KiB, then 512 more, then 1024 …
+        assert grown == [(256 * (2**n - 1), 256 * KIB << n) for n in range(7)]
         assert credit.extra == stream.extra == MAX_RECEIVE_WINDOW - INITIAL_WINDOW
 
     def test_no_growth_before_a_window_was_consumed(self):

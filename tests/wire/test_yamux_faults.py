@@ -267,6 +267,40 @@ class TestLateFrames:
         session.receive_data(frame(DATA, "", 1, payload=b"x"))
         assert isinstance(session.failure, WindowExceeded)
 
+    def test_it_is_not_mistaken_for_data_of_the_frame_before(self):
+        session = client()
+        before = frame(DATA, "", 1, payload=b"before")
+        late = frame(DATA, "", 5, payload=b"late")
+        parts = [before[:14], before[14:], late[:12], late[12:]]
+        events = [event for part in parts for event in session.receive_data(part)]
+        assert merged(events) == [DataReceived(1, b"before")]
+
+    @pytest.mark.parametrize("kept", [b"", b"kept"])
+    def test_a_closed_stream_may_have_its_credit_under_way_and_no_more(self, kept):
+        session = YamuxSession(Role.CLIENT)
+        session.open_stream()
+        session.receive_data(frame(DATA, "ACK FIN", 1, payload=kept))
+        session.send_fin(1)
+        rest = INITIAL_WINDOW - len(kept)
+        assert session.receive_data(frame(DATA, "", 1, payload=bytes(rest))) == []
+        session.consume(1, len(kept))
+        assert session.stream_count == session.buffered == 0
+        assert session.failure is None
+        session.receive_data(frame(DATA, "", 1, payload=b"x"))
+        assert "1 bytes for streams that are gone, which had 0 left" in str(session.failure)
+
+    def test_data_after_fin_counts_against_what_the_stream_had(self):
+        session = YamuxSession(Role.CLIENT)
+        session.open_stream()
+        events = session.receive_data(
+            frame(UPDATE, "ACK FIN", 1) + frame(DATA, "", 1, payload=bytes(100_000))
+        )
+        assert events[-1] == StreamReset(1)
+        session.receive_data(frame(DATA, "", 1, payload=bytes(INITIAL_WINDOW - 100_000)))
+        assert session.failure is None
+        session.receive_data(frame(DATA, "", 1, payload=b"x"))
+        assert isinstance(session.failure, WindowExceeded)
+
     def test_a_closed_stream_that_is_not_consumed_takes_nothing_more(self):
         session = client()
         session.receive_data(frame(DATA, "FIN", 1, payload=b"kept"))
@@ -289,6 +323,13 @@ class TestStreamIds:
         for step in range(1, 300):
             ids.peer_opens(4_000_000_000 + step * 100_000)
             assert len(ids._skipped) <= 512
+
+    def test_a_skipped_id_is_opened_once(self):
+        ids = StreamIds(Role.SERVER)
+        ids.peer_opens(9)
+        ids.peer_opens(3)
+        with pytest.raises(InvalidStreamId, match="stream 3 was opened before"):
+            ids.peer_opens(3)
 
     @pytest.mark.parametrize(("role", "first"), [(Role.CLIENT, 2), (Role.SERVER, 1)])
     def test_the_peers_first_id(self, role, first):

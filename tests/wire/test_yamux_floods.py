@@ -5,8 +5,9 @@ Each case gives a bound on the bytes that wait to leave and on the table of stre
 
 import pytest
 
-from portal_gateway.wire.errors import FloodDetected, TooManyStreams
+from portal_gateway.wire.errors import FloodDetected, TooManyStreams, WindowExceeded
 from portal_gateway.wire.yamux import DataReceived, Role, StreamOpened, YamuxSession
+from portal_gateway.wire.yamux_flood import FloodGuard
 from portal_gateway.wire.yamux_frames import (
     ANSWERS_PER_TURN,
     BACKLOG,
@@ -20,6 +21,7 @@ from portal_gateway.wire.yamux_frames import (
 from tests.wire.yamux_pair import DATA, GO_AWAY, PING, UPDATE, Pair, frame, frames
 
 N = 10_000
+MIB = 1024 * 1024
 
 
 def client():
@@ -83,6 +85,41 @@ def test_what_waits_to_leave_is_bounded_although_data_comes_in_between(name):
     assert type(session.failure) is FloodDetected
     assert n <= ANSWERS_PER_TURN
     assert most <= 12 * ANSWERS_PER_TURN
+
+
+def test_pings_that_are_answered_are_a_flood_too_when_several_come_in_each_turn():
+    session = client()
+    turns = 0
+    while session.failure is None:
+        session.receive_data(frame(PING, "SYN", 0) * 5)
+        session.data_to_send()
+        turns += 1
+    assert type(session.failure) is FloodDetected
+    assert turns == MAX_UNEXPLAINED_FRAMES // 4 + 1
+
+
+def test_crumbs_of_credit_are_a_flood():
+    session = client()
+    session.send_data(1, bytes(INITIAL_WINDOW))
+    session.data_to_send()
+    for _ in range(MAX_UNEXPLAINED_FRAMES):
+        session.receive_data(frame(UPDATE, "", 1, 1))
+    assert session.failure is None
+    session.receive_data(frame(UPDATE, "", 1, 1))
+    assert type(session.failure) is FloodDetected
+
+
+def test_what_streams_that_went_explain_is_bounded():
+    guard = FloodGuard()
+    for _ in range(2 * MAX_STREAMS):
+        guard.stream_gone(INITIAL_WINDOW + MIB)
+    guard.late_data(MAX_LATE_BYTES)
+    with pytest.raises(WindowExceeded):
+        guard.late_data(1)
+    for _ in range(MAX_LATE_FRAMES + MAX_UNEXPLAINED_FRAMES):
+        guard.late_frame()
+    with pytest.raises(FloodDetected):
+        guard.late_frame()
 
 
 def test_the_backlog_is_256_and_the_rest_is_refused():

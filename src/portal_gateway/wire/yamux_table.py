@@ -75,7 +75,7 @@ class StreamTable:
         """Add a stream of ours and send its SYN, or let it wait for its turn; returns its id."""
         stream_id = self.ids.allocate()
         stream = self.streams[stream_id] = YamuxStream(stream_id, Phase.WAITING)
-        if self._waiting or self._unacknowledged >= MAX_UNACKNOWLEDGED:
+        if self._unacknowledged >= MAX_UNACKNOWLEDGED:
             stream.waited = True
             self._waiting[stream_id] = stream
         else:
