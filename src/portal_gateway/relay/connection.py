@@ -13,14 +13,14 @@ Closing::
     the carrier is     over
     lost
 
-Whatever it was, ``closed`` fires once, with the ``RelayLost`` that says why, after every stream was
-told the same; ``gone`` fires when the transport below is closed as well.
+Whatever it was, ``closed`` fires with the ``RelayLost`` that says why, after every stream was told
+the same; ``gone`` fires when the transport below is closed as well.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -67,8 +67,6 @@ class RelayConnection:
         self.clock = clock
         self.on_stream: Callable[[Substream], IProtocol | None] = _refuse
         self.on_going_away: Callable[[], None] | None = None
-        self.closed: Deferred[RelayLost] = Deferred()
-        self.gone: Deferred[None] = Deferred()
         self.going_away = False
         self.bytes_in = 0
         self._carrier = carrier
@@ -80,6 +78,9 @@ class RelayConnection:
         self._drain_call: IDelayedCall | None = None
         self._closing = False
         self._lost: RelayLost | None = None
+        self._gone = False
+        self._when_closed: list[Deferred[RelayLost]] = []
+        self._when_gone: list[Deferred[None]] = []
         self._reactions: dict[type[Event], Callable[[Any], None]] = {
             StreamOpened: self._stream_opened,
             StreamAccepted: self._stream_accepted,
@@ -92,6 +93,24 @@ class RelayConnection:
 
     def __repr__(self) -> str:
         return f"<RelayConnection {self.name} streams={len(self._streams)} lost={self._lost!r}>"
+
+    @property
+    def closed(self) -> Deferred[RelayLost]:
+        """A new Deferred at each call, so what one does with it is nobody else's concern."""
+        if self._lost is not None:
+            return succeed(self._lost)
+        waiter: Deferred[RelayLost] = Deferred()
+        self._when_closed.append(waiter)
+        return waiter
+
+    @property
+    def gone(self) -> Deferred[None]:
+        """As ``closed``."""
+        if self._gone:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._when_gone.append(waiter)
+        return waiter
 
     @property
     def connected(self) -> bool:
@@ -209,7 +228,9 @@ class RelayConnection:
 
     def carrier_gone(self) -> None:
         """The carrier's transport is closed."""
-        self.gone.callback(None)
+        self._gone = True
+        for waiter in self._when_gone:
+            waiter.callback(None)
 
     # What the streams call.
 
@@ -325,7 +346,8 @@ class RelayConnection:
         for answer, _ in pings.values():
             if not answer.called:
                 answer.errback(Failure(lost))
-        self.closed.callback(lost)
+        for waiter in self._when_closed:
+            waiter.callback(lost)
 
 
 def _refuse(stream: Substream) -> IProtocol | None:  # noqa: ARG001  # the default of on_stream

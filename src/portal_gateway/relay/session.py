@@ -102,8 +102,8 @@ class RelaySession:
         self._next_attempt: IDelayedCall | None = None
         self._ping_call: IDelayedCall | None = None
         self._waiters: list[Deferred[RelayConnection]] = []
-        # Connections whose transport is not closed yet, and a Deferred for when it is.
-        self._gone: dict[RelayConnection, Deferred[None]] = {}
+        # Those whose transport is not closed yet.
+        self._connections: set[RelayConnection] = set()
 
     def __repr__(self) -> str:
         return f"<RelaySession {self.name} {self.state}>"
@@ -131,9 +131,10 @@ class RelaySession:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.errback(Failure(fault("relay_unavailable", "The gateway is shutting down")))
-        for connection in list(self._gone):
+        connections = list(self._connections)
+        for connection in connections:
             connection.close()
-        gone: Deferred[Any] = DeferredList(list(self._gone.values()))
+        gone: Deferred[Any] = DeferredList([connection.gone for connection in connections])
         return gone.addCallback(lambda _: None)
 
     def require(self) -> RelayConnection:
@@ -188,8 +189,8 @@ class RelaySession:
         self.connects += 1
         self.connection = connection
         self._connected_at = self._reactor.seconds()
-        self._gone[connection] = Deferred()
-        connection.gone.addCallback(lambda _: self._gone.pop(connection).callback(None))
+        self._connections.add(connection)
+        connection.gone.addCallback(lambda _: self._connections.discard(connection))
         connection.on_going_away = lambda: self._lost(
             connection, RelayLost(Loss.CLOSED, "The relay is going away")
         )
