@@ -99,8 +99,8 @@ MAX_EXTRA_CREDIT = 32 * 1024 * 1024
 MAX_BUFFERED = 128 * 1024 * 1024
 
 # Largest payload of one frame that we write. Frames of several streams take turns on one
-# connection, so it is what a small frame waits for: 0.5 ms at 1 Gbit/s. A secure record of the usual
-# 32 KiB and its 44 bytes fit in one frame; from 32 KiB on, larger frames were not faster.
+# connection, so it is what a small frame waits for: 0.5 ms at 1 Gbit/s. A secure record of the
+# usual 32 KiB and its 32 bytes fit in one frame; from 32 KiB on, larger frames were not faster.
 MAX_DATA_FRAME = 64 * 1024
 
 # Streams in the table, of both sides together: thousands of idle WebSockets share one relay
