@@ -17,7 +17,7 @@ from portal_gateway.config.model import Config
 from portal_gateway.config.report import describe, describe_faults
 from portal_gateway.demo.command import Demo
 from portal_gateway.observe.logs import Log
-from portal_gateway.relay.credential_file import CredentialFileError
+from portal_gateway.relay.credential_file import CredentialFileError, load_or_create_credential
 from portal_gateway.relay.expose import Exposure
 from portal_gateway.relay.reachability import unreachable_relays
 
@@ -93,6 +93,12 @@ def _announce(url: str) -> None:
 
 def _validate(options: argparse.Namespace) -> None:
     config = _load(options.config)
+    credential_file = config.portal.credential_file
+    if credential_file is not None and credential_file.exists():
+        try:
+            load_or_create_credential(credential_file)
+        except CredentialFileError as error:
+            raise SystemExit(f"portal-gateway: {error}") from None
     print("\n".join(describe(config)))
     if options.offline or not config.portal.relays:
         return
@@ -125,17 +131,14 @@ def _expose(options: argparse.Namespace) -> None:
     host, port = options.to
 
     def exposure(reactor: Any, _log: Log) -> Exposure:
-        try:
-            return Exposure(
-                reactor,
-                options.relay,
-                options.name,
-                host,
-                port,
-                credential_file=options.credential,
-            )
-        except (ValueError, OSError, CredentialFileError) as error:
-            raise SystemExit(f"portal-gateway: {error}") from None
+        return Exposure(
+            reactor,
+            options.relay,
+            options.name,
+            host,
+            port,
+            credential_file=options.credential,
+        )
 
     service.run(exposure, style="text")
 

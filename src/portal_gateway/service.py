@@ -39,7 +39,7 @@ from portal_gateway.observe.logs import Log, Sink
 from portal_gateway.observe.request_ids import request_id
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.relay.conversations import ask_relay_info
-from portal_gateway.relay.credential_file import load_or_create_credential
+from portal_gateway.relay.credential_file import CredentialFileError, load_or_create_credential
 from portal_gateway.relay.directory import Directory
 from portal_gateway.relay.endpoints import LeaseEndpoint
 from portal_gateway.relay.pool import Pool, PoolLimits
@@ -223,7 +223,7 @@ class _Listener(Service):
         super().stopService()
         ended: list[Deferred[Any]] = [self._site.stop()]
         if self._port is not None:
-            ended.append(maybeDeferred(cast(Any, self._port.stopListening)))
+            ended.append(maybeDeferred(cast("Any", self._port.stopListening)))
         return gatherResults(ended, consumeErrors=True)
 
 
@@ -261,7 +261,15 @@ def makeService(options: Options) -> IService:
     sink = _twistd_sink(options.parent or {})
     logging = options.config.logging
     log = Log(reactor, sink, level=logging.level, style=logging.format)
-    return Gateway(reactor, options.config, log)
+    return _make_or_exit(lambda: Gateway(reactor, options.config, log))
+
+
+def _make_or_exit(make: Callable[[], IService]) -> IService:
+    """The service, or the end of the process with one line about the file that cannot be used."""
+    try:
+        return make()
+    except (CredentialFileError, OSError, ValueError) as error:
+        raise SystemExit(f"portal-gateway: {error}") from None
 
 
 def _twistd_sink(options: Mapping[str, object]) -> Sink:
@@ -306,8 +314,8 @@ def run(
     from twisted.internet import reactor  # noqa: PLC0415 - as above
 
     log = Log(reactor, sink or sys.stderr, level=level, style=style)
+    service = _make_or_exit(lambda: make(reactor, log))
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
-    service = make(reactor, log)
     service.privilegedStartService()
     reactor.callWhenRunning(service.startService)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

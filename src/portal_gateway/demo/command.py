@@ -125,7 +125,7 @@ class _Stage(Service):
         super().stopService()
         ended: list[Deferred[Any]] = [self.relay.stop()]
         if self._agent is not None:
-            ended.append(maybeDeferred(cast(Any, self._agent.stopListening)))
+            ended.append(maybeDeferred(cast("Any", self._agent.stopListening)))
         return gatherResults(ended, consumeErrors=True)
 
 
