@@ -76,6 +76,9 @@ class RelayURL:
 def verified_tls(host: str, ca_file: Path | None = None) -> IOpenSSLClientConnectionCreator:
     """TLS that trusts the platform's authorities, or only those in ``ca_file`` (PEM).
 
+    No ALPN: without it every server speaks HTTP/1.1, which the opening handshake needs, and servers
+    of Twisted 26.10 that were given no protocols end the handshake of a client that names some.
+
     Raises ``OSError`` when the file cannot be read and ``ValueError`` when it holds no certificate.
     """
     if ca_file is None:
@@ -85,7 +88,7 @@ def verified_tls(host: str, ca_file: Path | None = None) -> IOpenSSLClientConnec
         if not blocks:
             raise ValueError(f"{ca_file} holds no PEM certificate")
         trust = trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks])
-    return optionsForClientTLS(host, trustRoot=trust, acceptableProtocols=[b"http/1.1"])
+    return optionsForClientTLS(host, trustRoot=trust)
 
 
 def relay_endpoint(
