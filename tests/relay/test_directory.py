@@ -2,7 +2,6 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.directory import (
@@ -75,14 +74,6 @@ def result_of(deferred):
 
 def resolved(directory, name):
     return result_of(directory.resolve(name))
-
-
-@pytest.fixture
-def logged():
-    events = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 # Asking.

@@ -2,7 +2,6 @@ import pytest
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
-from twisted.logger import globalLogPublisher
 
 from portal_gateway.relay.forwarding import CONNECT_TIMEOUT, ForwardingFactory
 from portal_gateway.testing.memory_reactor import MemoryReactor
@@ -10,14 +9,6 @@ from portal_gateway.testing.transports import connect
 from tests.relay.relayed import Echo, HalfRecorder, Keeping, Recorder, World
 
 PORT = 3000
-
-
-@pytest.fixture
-def logged():
-    events = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 class Forwarded:
