@@ -53,6 +53,7 @@ class Line:
         self.producer = producer
 
     def unregisterProducer(self):
+        assert not self.gone
         assert self.producer is not None
         self.producer = None
 

@@ -351,7 +351,10 @@ def test_a_released_connection_serves_who_waits_for_a_dial(make_bench):
 def test_who_came_first_gets_the_released_connection(make_bench):
     bench = make_bench(max_active=3)
     _, _, line = bench.connected()
-    waiting = [bench.request() for _ in range(3)]
+    waiting = []
+    for _ in range(3):
+        waiting.append(bench.request())
+        bench.clock.advance(0.1)
     assert figures(bench.pool) == (0, 1, 2, 1)
     for exchange, _ in waiting:
         assert not exchange.attempts
@@ -621,6 +624,57 @@ def test_who_was_refused_keeps_the_place_of_its_age(make_bench):
         assert not exchange.attempts
         line.answer()
         assert exchange.attempts == 1
+
+
+def test_who_was_refused_goes_before_younger_ones_that_still_dial(make_bench):
+    bench = make_bench()
+    _, _, line = bench.connected()
+    older, _ = bench.request()
+    bench.clock.advance(0.1)
+    younger, _ = bench.request()
+    bench.endpoint.refuse(BUSY)
+    line.answer()
+    assert (older.attempts, younger.attempts) == (1, 0)
+
+
+def test_a_dial_that_succeeds_ends_the_pause(make_bench):
+    bench = make_bench()
+    bench.connected()
+    _, refused = bench.request()
+    bench.request()
+    bench.endpoint.refuse(BUSY)
+    assert figures(bench.pool) == (0, 1, 1, 1)
+    bench.endpoint.accept()
+    assert figures(bench.pool) == (0, 2, 1, 0)
+    bench.endpoint.accept().answer()
+    assert refused.complete
+
+
+def test_the_pause_ends_in_time_whatever_else_happens_meanwhile(make_bench):
+    bench = make_bench(max_active=2, wait_limit=2)
+    bench.connected()
+    bench.request()
+    _, queued = bench.request()
+    bench.clock.advance(1.5)
+    bench.endpoint.accept()
+    _, refused = bench.request()  # queued as well
+    bench.endpoint.lines[1].lose()  # makes room, and the dial for the first of the two is refused
+    bench.endpoint.refuse(BUSY)
+    assert bench.pool.queued == 2
+    bench.clock.advance(0.5)
+    assert queued.code == "lease_busy"
+    bench.clock.advance(0.5)
+    bench.endpoint.accept().answer()
+    assert refused.complete
+
+
+def test_a_repeat_goes_before_those_in_the_queue(make_bench):
+    bench = make_bench(max_active=1)
+    stale = bench.idle_line()
+    (first, _), (second, _) = bench.request(), bench.request()
+    stale.lose()
+    bench.endpoint.accept()
+    assert (first.attempts, second.attempts) == (2, 0)
 
 
 def test_a_repeat_refused_as_busy_takes_what_becomes_free(make_bench):
