@@ -116,6 +116,7 @@ def test_validate_tells_which_relays_can_be_reached(tmp_path):
     assert told[0] == "Configuration valid"
     assert f"  - Portal reachable at {relay.url}" in told
     assert any(
-        line.startswith(f"  - Warning: Portal not reachable at {nobody}: refused") for line in told
+        line.startswith(f"  - Warning: Portal not reachable at {nobody}: Nothing listens")
+        for line in told
     )
     relay.stop()

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.defer import TimeoutError as GaveUp
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from portal_gateway.config.model import RelaySection
 from portal_gateway.errors import GatewayError
+from portal_gateway.relay.connection import RelayConnection
 from portal_gateway.relay.conversations import ask_relay_info
-from portal_gateway.relay.session import RelaySession
+from portal_gateway.relay.relay_dialling import RelayURL, dial_relay, verified_tls
 
 __all__ = ["PATIENCE", "unreachable_relays"]
 
@@ -22,26 +22,28 @@ def unreachable_relays(reactor: Any, relays: Iterable[RelaySection]) -> Deferred
     """The relays that do not answer, by URL, each with the reason for people. Never fails."""
     reasons: dict[str, str] = {}
     asked = [_ask(reactor, relay, reasons) for relay in relays]
-    return DeferredList(asked, consumeErrors=True).addCallback(lambda _: reasons)
+    return DeferredList(asked).addCallback(lambda _: reasons)
 
 
 def _ask(reactor: Any, relay: RelaySection, reasons: dict[str, str]) -> Deferred[None]:
-    session = RelaySession(reactor, relay.url, ca_file=relay.tls.ca_file)
+    url = RelayURL.parse(relay.url)
+    tls = verified_tls(url.host, relay.tls.ca_file) if url.secure else None
+
+    def lists_leases(connection: RelayConnection) -> Deferred[Any]:
+        return ask_relay_info(connection, reactor).addBoth(_closed, connection)
 
     def failed(failure: Failure) -> None:
         error = failure.value
-        if isinstance(error, GatewayError):
-            reasons[relay.url] = error.detail
-        elif session.last_loss is not None:
-            reasons[relay.url] = str(session.last_loss)
-        elif failure.check(GaveUp, CancelledError):
-            reasons[relay.url] = f"no answer within {PATIENCE:g} s"
-        else:
-            reasons[relay.url] = type(error).__name__
+        late = f"no answer within {PATIENCE:g} s"
+        reasons[relay.url] = error.detail if isinstance(error, GatewayError) else late
 
-    answered = session.when_connected()
-    answered.addCallback(lambda connection: ask_relay_info(connection, reactor))
-    answered.addTimeout(PATIENCE, reactor)
-    answered.addCallbacks(lambda _info: None, failed)
-    session.start()
-    return answered.addBoth(lambda _: session.stop())
+    asked: Deferred[Any] = dial_relay(reactor, url, tls)
+    asked.addCallback(lists_leases)
+    asked.addTimeout(PATIENCE, reactor)
+    return asked.addCallbacks(lambda _info: None, failed)
+
+
+def _closed(answer: object, connection: RelayConnection) -> Deferred[object]:
+    """The same answer, once the connection is gone."""
+    connection.close()
+    return connection.gone.addBoth(lambda _: answer)
