@@ -1,6 +1,6 @@
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal_gateway.relay.backoff import MAX_WAIT, MIN_WAIT, STEADY, Backoff
@@ -38,6 +38,7 @@ def test_a_steady_connection_starts_the_waits_anew():
     assert backoff.failed() == 1.0
 
 
+@settings(max_examples=50)
 @given(st.integers(), st.lists(st.one_of(st.none(), st.floats(0, 100)), max_size=50))
 def test_every_wait_is_within_its_bounds(seed, story):
     backoff = Backoff(Random(seed))

@@ -285,6 +285,29 @@ def test_the_loss_of_the_relay_is_the_reason_above():
     pair.settle()
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_protocols_defect_costs_that_stream_only(paused, tracebacks):
+    pair = Pair()
+
+    def broken(data):
+        raise RuntimeError("a defect")
+
+    pair.far.dataReceived = broken
+    if paused:
+        take = pair.far_secure._delivery.pause
+        pair.far.connectionMade = take
+        take()
+    pair.near.transport.write(b"question")
+    pair.settle()
+    pair.far.transport.resumeProducing()
+    pair.settle()
+    assert isinstance(pair.far.lost, ConnectionAborted)
+    assert isinstance(pair.near.lost, ConnectionLost)
+    assert pair.joined.server.connected
+    assert [str(event["log_failure"].value) for event in tracebacks] == ["a defect"]
+    tracebacks.clear()
+
+
 def test_stop_producing_closes():
     pair = Pair()
     pair.near.transport.stopProducing()

@@ -356,6 +356,36 @@ def test_half_closes_go_through_one_by_one():
     assert over(joined)
 
 
+def test_the_end_of_reading_is_told_once_however_often_reading_is_resumed():
+    joined = Joined(accept=HalfCloseable)
+    near, far = joined.open()
+    near.transport.loseConnection()
+    joined.settle()
+    for _ in range(3):
+        far.transport.pauseProducing()
+        far.transport.resumeProducing()
+        joined.settle()
+    assert far.ends == ["read"]
+
+
+def test_a_paused_reader_hears_of_the_end_even_when_its_own_half_ended_before():
+    joined = Joined(accept=HalfCloseable)
+    near, far = joined.open()
+    far.transport.pauseProducing()
+    near.transport.write(b"last words")
+    near.transport.loseConnection()
+    joined.settle()
+    far.transport.loseWriteConnection()
+    joined.settle()
+    assert far.ends == ["write"]
+    assert isinstance(near.lost, ConnectionDone)
+    far.transport.resumeProducing()
+    joined.settle()
+    assert far.data == b"last words"
+    assert far.ends == ["write", "read", "lost"]
+    assert over(joined)
+
+
 def test_a_protocol_may_lose_the_connection_when_the_peer_half_closed():
     joined = Joined(accept=HalfCloseable)
     near, far = joined.open()

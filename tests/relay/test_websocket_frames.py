@@ -1,6 +1,6 @@
 import pytest
 from autobahn.websocket.xormasker import create_xor_masker
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal_gateway.relay.websocket_frames import PlainFrameReader, plain_frame
@@ -19,6 +19,7 @@ def cut(data, sizes):
         data = data[size:]
 
 
+@settings(max_examples=50)
 @given(st.lists(PAYLOADS, max_size=5), st.lists(st.integers(1, 70000), max_size=30))
 def test_what_is_written_is_read_however_it_is_cut(payloads, sizes):
     reader = PlainFrameReader()

@@ -21,7 +21,6 @@ Portal's tunnels end both directions as soon as one ends: do not call ``loseWrit
 the answer is here.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -36,15 +35,19 @@ from twisted.internet.interfaces import (
     IReactorTime,
     ITransport,
 )
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from portal_gateway.errors import GatewayError, fault
-from portal_gateway.relay.substream import RelayAddress
+from portal_gateway.relay.address import RelayAddress
+from portal_gateway.relay.delivery import Delivery
 from portal_gateway.wire.errors import IdentityError, StaleTimestamp, WireError
 from portal_gateway.wire.secure_channel import SecureChannel
 
 __all__ = ["SecureStream", "channel_fault"]
+
+_log = Logger("portal_gateway.relay")
 
 
 def channel_fault(error: WireError) -> GatewayError:
@@ -72,12 +75,9 @@ class SecureStream:
 
     __slots__ = (
         "_channel",
-        "_clock",
-        "_delivery_due",
+        "_delivery",
         "_established",
         "_failed",
-        "_held",
-        "_paused",
         "_protocol",
         "_reason",
         "_transport",
@@ -93,15 +93,14 @@ class SecureStream:
         failed: Callable[[Failure], object],
     ) -> None:
         self._channel = channel
-        self._clock = clock
         self._established: Callable[[SecureStream], None] | None = established
         self._failed: Callable[[Failure], object] | None = failed
         self._protocol: IProtocol | None = None
         self._transport: Any = None
-        self._held: deque[bytes] = deque()
-        self._delivery_due = False
+        self._delivery = Delivery(
+            self._deliver, lambda call: clock.callLater(0, call), self._resume_transport
+        )
         self.heard = False
-        self._paused = False
         self._reason: Failure | None = None
         self.disconnecting = False
 
@@ -141,8 +140,10 @@ class SecureStream:
             self._reason = Failure(channel_fault(error))
         if self._established is not None and channel.established:
             self._announce()
-        self._held += opened
-        self._deliver_held()
+        for plaintext in opened:
+            self._delivery.receive(plaintext)
+        if self._reason is not None:
+            self._delivery.finish(self._fail)
 
     def readConnectionLost(self) -> None:
         """The peer's FIN; the transport below holds it back while it is paused."""
@@ -150,7 +151,8 @@ class SecureStream:
             self._channel.receive_eof()
         except WireError as error:
             if self.heard:
-                self._fail(Failure(channel_fault(error)))
+                self._reason = Failure(channel_fault(error))
+                self._fail()
                 return
         half_closeable = IHalfCloseableProtocol(self._protocol, None)
         if self._protocol is not None and half_closeable is not None:
@@ -184,7 +186,7 @@ class SecureStream:
     def loseConnection(self) -> None:
         """Send what was written, then end the stream."""
         self.disconnecting = True
-        self._held.clear()
+        self._delivery.drop()
         self._transport.loseConnection()
 
     def loseWriteConnection(self) -> None:
@@ -194,7 +196,7 @@ class SecureStream:
     def abortConnection(self) -> None:
         """Reset the stream."""
         self.disconnecting = True
-        self._held.clear()
+        self._delivery.drop()
         self._transport.abortConnection()
 
     def getPeer(self) -> IAddress:
@@ -231,17 +233,12 @@ class SecureStream:
 
     def pauseProducing(self) -> None:
         """Deliver nothing until ``resumeProducing``."""
-        self._paused = True
+        self._delivery.pause()
         self._transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Deliver again: what waits here first, in the next turn of the reactor."""
-        self._paused = False
-        if not self._held:
-            self._transport.resumeProducing()
-        elif not self._delivery_due:
-            self._delivery_due = True
-            self._clock.callLater(0, self._resume_delivery)
+        self._delivery.resume()
 
     def stopProducing(self) -> None:
         """Whoever consumed what arrives is gone."""
@@ -261,33 +258,28 @@ class SecureStream:
         self._send()
         established(self)
 
-    def _resume_delivery(self) -> None:
-        self._delivery_due = False
-        self._deliver_held()
-        if not self._held and not self._paused:
-            self._transport.resumeProducing()
-
-    def _deliver_held(self) -> None:
-        """Deliver what was decrypted, while the protocol wants it; then the fault, if any."""
-        held = self._held
-        while held and not self._paused:
-            data = held.popleft()
-            if self._protocol is None or self.disconnecting:
-                held.clear()
-                break
+    def _deliver(self, data: bytes) -> None:
+        if self._protocol is None or self.disconnecting:
+            return
+        try:
             self._protocol.dataReceived(data)
-        if self._reason is not None and not held:
-            self._fail(self._reason)
+        except Exception:  # noqa: BLE001  # whatever it is, the protocol has lost its place
+            _log.failure("a protocol on a secure stream failed")
+            self.abortConnection()
 
-    def _fail(self, reason: Failure) -> None:
+    def _resume_transport(self) -> None:
+        self._transport.resumeProducing()
+
+    def _fail(self) -> None:
         """The peer broke the channel: reset the stream."""
+        reason = self._reason
+        assert reason is not None
         self._transport.abortConnection()
         self._end(reason)
 
     def _end(self, reason: Failure) -> None:
         """Tell whoever is to be told, once."""
-        self._reason = None
-        self._held.clear()
+        self._delivery.drop()
         protocol, self._protocol = self._protocol, None
         failed, self._failed, self._established = self._failed, None, None
         if failed is not None:

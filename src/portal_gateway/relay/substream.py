@@ -20,9 +20,7 @@ The ways to end::
     the connection dies   the end, with the RelayLost that says why
 """
 
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -40,7 +38,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from portal_gateway.relay.address import RelayAddress
+from portal_gateway.relay.delivery import Delivery
 from portal_gateway.relay.producing import SteeredProducer
+from portal_gateway.relay.send_buffer import SendBuffer
 
 if TYPE_CHECKING:
     from portal_gateway.relay.connection import RelayConnection
@@ -50,7 +51,6 @@ __all__ = [
     "CLOSE_WAIT",
     "HIGH_WATER",
     "SEND_STALL",
-    "RelayAddress",
     "Substream",
 ]
 
@@ -75,16 +75,6 @@ SEND_STALL = 300.0
 """Seconds that a stream which is to be closed may wait for room to send what was written."""
 
 
-@implementer(IAddress)
-@dataclass(frozen=True, slots=True)
-class RelayAddress:
-    """An end of a stream: ``host`` is the relay's name or a lease's id, ``port`` the stream's."""
-
-    host: str
-    port: int
-    type: str = "PORTAL"
-
-
 @implementer(ITransport, IConsumer, IPushProducer)
 class Substream:
     """A stream of a ``RelayConnection``; made there. ``close_wait`` as above.
@@ -94,16 +84,14 @@ class Substream:
 
     __slots__ = (
         "_buffer",
-        "_buffered",
         "_close_wait",
         "_connection",
-        "_delivery_due",
+        "_delivery",
+        "_end_delivered",
         "_ended_by_peer",
         "_finished",
         "_outbox",
-        "_paused",
         "_producer",
-        "_received",
         "_timer",
         "_write_ended",
         "_write_ending",
@@ -122,12 +110,10 @@ class Substream:
         self.disconnecting = False
         # Whether this stream is in the queue for a turn to send; kept by the outbox.
         self.queued = False
-        self._buffer: deque[bytes | memoryview] = deque()
-        self._buffered = 0
-        self._received: deque[bytes] = deque()
-        self._delivery_due = False
-        self._paused = False
+        self._buffer = SendBuffer()
+        self._delivery = Delivery(self._deliver, connection.call_soon)
         self._ended_by_peer = False
+        self._end_delivered = False
         self._write_ending = False
         self._write_ended = False
         self._finished = False
@@ -160,7 +146,6 @@ class Substream:
             taken = self._outbox.send_now(self.stream_id, data)
         if taken < len(data):
             self._buffer.append(memoryview(data)[taken:] if taken else data)
-            self._buffered += len(data) - taken
             self._outbox.wait_for_turn(self)
         if self._producer is not None:
             self._steer_producer()
@@ -236,14 +221,11 @@ class Substream:
 
     def pauseProducing(self) -> None:
         """Deliver nothing, and give no credit back, until ``resumeProducing``."""
-        self._paused = True
+        self._delivery.pause()
 
     def resumeProducing(self) -> None:
         """Deliver again, from the next turn of the reactor on."""
-        self._paused = False
-        if (self._received or self._ended_by_peer) and not self._delivery_due:
-            self._delivery_due = True
-            self._connection.call_soon(self._deliver_waiting)
+        self._delivery.resume()
 
     def stopProducing(self) -> None:
         """Whoever consumed what arrives is gone."""
@@ -255,26 +237,12 @@ class Substream:
         """Move at most ``limit`` waiting bytes into the window; whether more could go at once."""
         if self._write_ended:
             return False
-        buffer = self._buffer
-        while buffer and limit:
-            data = buffer[0]
-            size = len(data)
-            if size > limit:
-                data = memoryview(data)[:limit]
-            taken = self._outbox.send(self.stream_id, data)
-            self._buffered -= taken
-            if taken == size:
-                buffer.popleft()
-            elif taken:
-                buffer[0] = memoryview(buffer[0])[taken:]
-            limit -= taken
-            if taken and self._timer is not None:
-                self._end_within(SEND_STALL)
-            if taken < len(data):
-                # The window is closed; the connection hears when it opens.
-                return False
-        if buffer:
-            return True
+        given = self._buffer.give(self._send, limit)
+        if given and self._timer is not None:
+            self._end_within(SEND_STALL)
+        if self._buffer:
+            # When less was given, the window is closed; the connection hears when it opens.
+            return given == limit
         self._steer_producer()
         self._end_writing_when_drained()
         return False
@@ -288,10 +256,8 @@ class Substream:
         """Bytes of the peer."""
         if self.disconnecting:
             self._connection.consume(self.stream_id, len(data))
-        elif self._paused or self._received:
-            self._received.append(data)
         else:
-            self._deliver(data)
+            self._delivery.receive(data)
 
     def ended_by_peer(self) -> None:
         """The peer's FIN."""
@@ -299,8 +265,8 @@ class Substream:
         if self.disconnecting:
             if self._write_ended:
                 self._finish(Failure(ConnectionDone()))
-        elif not self._paused and not self._received:
-            self._deliver_end()
+        else:
+            self._delivery.finish(self._deliver_end)
 
     def reset_by_peer(self) -> None:
         """The peer's RST."""
@@ -324,49 +290,48 @@ class Substream:
         else:
             self._connection.consume(self.stream_id, len(data))
 
-    def _deliver_waiting(self) -> None:
-        self._delivery_due = False
-        if self._finished:
-            return
-        received = self._received
-        while received and not self._paused and not self.disconnecting:
-            self._deliver(received.popleft())
-        if self._ended_by_peer and not (received or self._paused or self.disconnecting):
-            self._deliver_end()
-
     def _deliver_end(self) -> None:
         """Tell the protocol of the peer's FIN."""
+        self._end_delivered = True
         half_closeable = _half_closeable(self.protocol)
-        if half_closeable is None:
-            # As with TCP, both directions end. A peer that was not sent everything must not take
-            # our end for a clean one.
-            if self._buffer:
-                self._forget(reset=True)
-            elif not self._write_ended:
-                self._write_ended = True
-                self._connection.send_fin(self.stream_id)
-            self._finish(Failure(ConnectionDone()))
+        if half_closeable is not None:
+            told = self._tell(half_closeable.readConnectionLost)
+            if told and self._write_ended and not self.disconnecting:
+                self._finish(Failure(ConnectionDone()))
             return
+        # As with TCP, both directions end. A peer that was not sent everything must not take our
+        # end for a clean one.
+        if self._buffer:
+            self._forget(reset=True)
+        elif not self._write_ended:
+            self._write_ended = True
+            self._connection.send_fin(self.stream_id)
+        self._finish(Failure(ConnectionDone()))
+
+    def _tell(self, tell: Callable[[], object]) -> bool:
+        """Call the protocol; whether it did not fail."""
         try:
-            half_closeable.readConnectionLost()
+            tell()
         except Exception:  # noqa: BLE001  # as in _deliver
             _log.failure("a protocol on a relay stream failed")
             self.abortConnection()
-        else:
-            if self._write_ended and not self.disconnecting:
-                self._finish(Failure(ConnectionDone()))
+            return False
+        return True
 
     def _drop_received(self) -> None:
-        self._paused = False
-        while self._received:
-            self._connection.consume(self.stream_id, len(self._received.popleft()))
+        dropped = self._delivery.drop()
+        if dropped:
+            self._connection.consume(self.stream_id, dropped)
 
     # Inside: sending.
+
+    def _send(self, data: bytes | memoryview) -> int:
+        return self._outbox.send(self.stream_id, data)
 
     def _steer_producer(self) -> None:
         if self._producer is not None:
             waits = bool(self._buffer)
-            full = self._buffered > HIGH_WATER or (waits and self._outbox.congested)
+            full = self._buffer.size > HIGH_WATER or (waits and self._outbox.congested)
             self._producer.steer(waits=waits, full=full)
 
     def _end_writing_when_drained(self) -> None:
@@ -382,18 +347,11 @@ class Substream:
         half_closeable = _half_closeable(self.protocol)
         if half_closeable is not None:
             self._connection.call_soon(self._tell_write_ended, half_closeable)
-        elif self._ended_by_peer and not self._received:
-            self._connection.call_soon(self._finish, Failure(ConnectionDone()))
 
     def _tell_write_ended(self, half_closeable: IHalfCloseableProtocol) -> None:
         if self._finished:
             return
-        try:
-            half_closeable.writeConnectionLost()
-        except Exception:  # noqa: BLE001  # as in _deliver
-            _log.failure("a protocol on a relay stream failed")
-            self.abortConnection()
-        if self._ended_by_peer and not self._received:
+        if self._tell(half_closeable.writeConnectionLost) and self._end_delivered:
             self._finish(Failure(ConnectionDone()))
 
     def _fin_sent(self) -> None:
@@ -422,8 +380,7 @@ class Substream:
         """Leave the connection's table; what waits is dropped."""
         self._write_ended = True
         self._buffer.clear()
-        self._buffered = 0
-        self._received.clear()
+        self._delivery.drop()
         self._connection.forget(self, reset=reset)
 
     def _finish(self, reason: Failure) -> None:
