@@ -248,7 +248,7 @@ class HTTPChannel(Protocol):
         exchange.error = error.cause.code
         status, headers, body = site.render_problem(error, exchange.request_id)
         exchange.status = status
-        head = frame_response(
+        head, _, _ = frame_response(
             status,
             site.reason(status),
             headers,
@@ -259,7 +259,7 @@ class HTTPChannel(Protocol):
         )
         if method == b"HEAD":
             body = b""
-        self._outlet.write(head.data + body)
+        self._outlet.write(head + body)
         exchange.bytes_out = len(body)
         exchange.first_byte = exchange.finished = now
         site.exchange_over(exchange)

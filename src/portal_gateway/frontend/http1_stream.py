@@ -83,7 +83,7 @@ class HTTP1Stream:
         request = self._request
         assert request is not None
         channel = self._channel
-        framed = frame_response(
+        head, self._chunked, self.keep_alive = frame_response(
             status,
             reason,
             headers,
@@ -94,9 +94,7 @@ class HTTP1Stream:
             and not channel.site.stopping
             and not (channel.in_body and _leaves_too_much(request)),
         )
-        self.keep_alive = framed.keep_alive
-        self._chunked = framed.chunked
-        self._outlet.hold(framed.data)
+        self._outlet.hold(head)
         if not channel.in_read:
             channel.site.call_soon(self._outlet.flush)
 

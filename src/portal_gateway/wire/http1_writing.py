@@ -6,15 +6,13 @@ LF or NUL in any part would split or cut is refused with `UnsafeField`, whoever 
 
 from collections.abc import Sequence
 from email.utils import formatdate
-from typing import NamedTuple
 
-from portal_gateway.wire.http_fields import Headers, HTTPSyntaxError, list_members
+from portal_gateway.wire.http_fields import HTTPSyntaxError, field_values, list_members
 
 __all__ = [
     "CHUNK_END",
     "CONTINUE",
     "LAST_CHUNK",
-    "FramedHead",
     "UnsafeField",
     "chunk",
     "chunk_head",
@@ -46,6 +44,8 @@ _FRAMING = frozenset(
 )
 """Fields that `frame_response` writes itself, or that mean nothing to this hop's client."""
 
+_SPLITTING = b"\r\n\0"
+
 _NO_CONTENT = 204
 
 
@@ -53,11 +53,14 @@ class UnsafeField(HTTPSyntaxError):
     """A part of a head holds a CR, LF or NUL, which would make it another message."""
 
 
-def _head(first_line: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    head = b"".join([first_line, *[b"%b: %b\r\n" % field for field in headers], b"\r\n"])
+def _head(
+    first_line: bytes, headers: Sequence[tuple[bytes, bytes]], last_lines: bytes = b"\r\n"
+) -> bytes:
+    """``last_lines`` are ready-made field lines of ours and the empty line."""
+    head = first_line + b"".join([b"%b: %b\r\n" % field for field in headers]) + last_lines
     # Every line here was written with exactly one CR and one LF: any more came from a part of it.
-    lines = len(headers) + 2
-    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+    lines = 1 + len(headers) + last_lines.count(b"\n")
+    if len(head) - len(head.translate(None, _SPLITTING)) != 2 * lines:
         raise UnsafeField("a part of the message head holds CR, LF or NUL")
     return head
 
@@ -103,14 +106,6 @@ def http_date(now: float) -> bytes:
     return formatdate(now, usegmt=True).encode("ascii")
 
 
-class FramedHead(NamedTuple):
-    """A response's head, and what it said about what follows."""
-
-    data: bytes
-    chunked: bool
-    keep_alive: bool
-
-
 def frame_response(
     status: int,
     reason: bytes,
@@ -120,33 +115,34 @@ def frame_response(
     has_body: bool,
     is_1_1: bool,
     keep_alive: bool,
-) -> FramedHead:
+) -> tuple[bytes, bool, bool]:
     """The head of a final response with the framing that its client understands.
 
+    Gives the head, whether the body is chunked, and whether another request may follow.
     ``length`` is stated where it is known, also where no body follows (HEAD, 304), but never with a
     204 (RFC 9110 section 8.6); a body of unknown length is chunked, or for HTTP/1.0 ends with the
     connection. Framing fields and connection options among ``headers`` are left out; a
     ``Connection: close`` there is obeyed. Raises `UnsafeField`.
     """
-    fields: Headers = []
-    for field in headers:
-        name = field[0].lower()
-        if name not in _FRAMING:
-            fields.append(field)
-        elif name == b"connection" and b"close" in list_members([field[1]]):
-            keep_alive = False
+    fields = [field for field in headers if field[0].lower() not in _FRAMING]
+    if len(fields) != len(headers) and b"close" in list_members(
+        field_values(headers, b"connection")
+    ):
+        keep_alive = False
     chunked = False
+    framing = b""
     if length is not None:
         if status != _NO_CONTENT:
-            fields.append((b"Content-Length", b"%d" % length))
+            framing = b"Content-Length: %d\r\n" % length
     elif has_body:
         if is_1_1:
             chunked = True
-            fields.append((b"Transfer-Encoding", b"chunked"))
+            framing = b"Transfer-Encoding: chunked\r\n"
         else:
             keep_alive = False
     if not keep_alive:
-        fields.append((b"Connection", b"close"))
+        framing += b"Connection: close\r\n"
     elif not is_1_1:
-        fields.append((b"Connection", b"keep-alive"))
-    return FramedHead(serialise_response(status, reason, fields), chunked, keep_alive)
+        framing += b"Connection: keep-alive\r\n"
+    data = _head(b"HTTP/1.1 %d %b\r\n" % (status, reason), fields, framing + b"\r\n")
+    return data, chunked, keep_alive
