@@ -701,8 +701,9 @@ def test_a_fresh_connection_that_fails_is_not_tried_again(bench):
 def test_a_request_is_not_repeated_once_a_byte_of_the_response_came(bench):
     for data in (b"H", b"HTTP/1.1 103 H\r\n\r\n"):
         stale = bench.idle_line()
-        _, sink = bench.request()
+        exchange, sink = bench.request()
         stale.answer(data)
+        assert not exchange._body.repeatable  # and not held any longer
         stale.lose()
         assert sink.code == "upstream_closed"
         assert bench.pool.dialling == 0

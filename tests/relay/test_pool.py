@@ -742,6 +742,27 @@ def test_asking_again_while_the_pool_closes(make_bench):
     assert not bench.clock.getDelayedCalls()
 
 
+def test_asking_again_when_refused_while_the_pool_closes(make_bench):
+    bench = make_bench(max_active=1, max_queue=0)
+    bench.request()
+    again = []
+    bench.request(sink=RecordingSink({"failed": lambda: again.append(bench.request())}))
+    bench.pool.close()
+    bench.turn()
+    assert again[0][1].code == "upstream_closed"
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_a_drained_pool_still_answers_those_it_refuses(make_bench):
+    bench = make_bench()
+    error = fault("lease_offline", "The gateway stops.")
+    bench.pool.drain(error)
+    _, sink = bench.request()
+    bench.pool.drain(error)
+    bench.turn()
+    assert sink.error is error
+
+
 def test_abort_all_leaves_the_pool_usable(make_bench):
     bench, used, stale, dialling, queued = ending_bench(make_bench)
     error = fault("relay_unavailable", "The relay is gone.")
