@@ -94,6 +94,9 @@ class ConnectionOwner(Protocol):
 class UpstreamConnection(protocol.Protocol):
     """Carries one exchange after the other, never two at once."""
 
+    stream: StreamTransport
+    """The transport, by what we need of it."""
+
     def __init__(self, owner: ConnectionOwner) -> None:
         self._owner = owner
         self.exchange: CarriedExchange | None = None
@@ -109,19 +112,15 @@ class UpstreamConnection(protocol.Protocol):
         self._producing = False
         self._reading = True
 
-    @property
-    def stream(self) -> StreamTransport:
-        """The transport, by what we need of it."""
-        return cast("StreamTransport", self.transport)
-
     # Twisted's protocol.
 
     def connectionMade(self) -> None:
-        """Set the options of a TCP transport; other streams have none.
+        """The connection was made: set the options of a TCP transport; other streams have none.
 
         A small request must not wait for an answer to the one before (Nagle), and a lease that
         vanished without a word must be noticed at last (keep-alive).
         """
+        self.stream = cast("StreamTransport", self.transport)
         for option in ("setTcpNoDelay", "setTcpKeepAlive"):
             set_option = getattr(self.transport, option, None)
             if set_option is not None:
