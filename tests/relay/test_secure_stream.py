@@ -176,6 +176,15 @@ def test_a_clean_end_between_records_is_connection_done():
     assert pair.over
 
 
+def test_a_producer_is_stopped_when_its_consumers_peer_ends():
+    pair = Pair()
+    producer = Producer(pair.far.transport)
+    pair.near.transport.loseConnection()
+    pair.settle()
+    assert producer.stopped
+    assert pair.over
+
+
 @implementer(IHalfCloseableProtocol)
 class HalfCloseable(Recorder):
     def __init__(self):

@@ -45,7 +45,11 @@ from portal_gateway.relay.delivery import Delivery
 from portal_gateway.wire.errors import IdentityError, StaleTimestamp, WireError
 from portal_gateway.wire.secure_channel import SecureChannel
 
-__all__ = ["SecureStream", "channel_fault"]
+__all__ = ["PIECE", "SecureStream", "channel_fault"]
+
+PIECE = 64 * 1024
+"""Bytes delivered at once, as from a socket: a record may hold 32 MiB, and whoever reads it must be
+able to pause before it made something of all of them."""
 
 _log = Logger("portal_gateway.relay")
 
@@ -78,6 +82,7 @@ class SecureStream:
         "_delivery",
         "_established",
         "_failed",
+        "_producer",
         "_protocol",
         "_reason",
         "_transport",
@@ -96,6 +101,7 @@ class SecureStream:
         self._established: Callable[[SecureStream], None] | None = established
         self._failed: Callable[[Failure], object] | None = failed
         self._protocol: IProtocol | None = None
+        self._producer: IProducer | None = None
         self._transport: Any = None
         self._delivery = Delivery(
             self._deliver, lambda call: clock.callLater(0, call), self._resume_transport
@@ -141,7 +147,8 @@ class SecureStream:
         if self._established is not None and channel.established:
             self._announce()
         for plaintext in opened:
-            self._delivery.receive(plaintext)
+            for start in range(0, len(plaintext), PIECE):
+                self._delivery.receive(plaintext[start : start + PIECE])
         if self._reason is not None:
             self._delivery.finish(self._fail)
 
@@ -158,6 +165,11 @@ class SecureStream:
         if self._protocol is not None and half_closeable is not None:
             half_closeable.readConnectionLost()
         else:
+            # As a TCP transport does: what is above is over, so nothing will be produced for it.
+            producer = self._producer
+            if producer is not None:
+                self.unregisterProducer()
+                producer.stopProducing()
             self._transport.loseConnection()
             self._end(Failure(ConnectionDone()))
 
@@ -226,9 +238,11 @@ class SecureStream:
         Raises ``RuntimeError`` when there is one already.
         """
         self._transport.registerProducer(producer, streaming)
+        self._producer = producer
 
     def unregisterProducer(self) -> None:
         """The producer has written everything."""
+        self._producer = None
         self._transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
