@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.http_connection import UpstreamConnection
 from portal_gateway.relay.request_body import REPLAY_BODY_LIMIT, BodyFraming, RequestBody
+from portal_gateway.relay.tunnel import Tunnel
 from portal_gateway.wire.http1_response import BadResponse, ResponseHead, ResponseReader
 from portal_gateway.wire.http_fields import Headers
 
@@ -33,6 +34,7 @@ __all__ = [
     "BodyFraming",
     "ExchangeOwner",
     "ResponseSink",
+    "UpgradeSink",
     "UpstreamExchange",
 ]
 
@@ -74,6 +76,16 @@ class ResponseSink(Protocol):
 
     def resume_request_body(self) -> None:
         """Go on with the request's body."""
+
+
+class UpgradeSink(ResponseSink, Protocol):
+    """Who asked for another protocol. A 101 is the end of the exchange; then comes the tunnel."""
+
+    def response_upgraded(self, head: ResponseHead, tunnel: Tunnel, data: bytes) -> None:
+        """The lease answered 101.
+
+        ``data`` came along with it and is the first of what the tunnel brings.
+        """
 
 
 class ExchangeOwner(Protocol):
@@ -121,6 +133,7 @@ class UpstreamExchange:
         "_paused",
         "_sent",
         "_sink",
+        "_upgrade_sink",
         "attempts",
         "fresh_only",
         "reused",
@@ -146,11 +159,13 @@ class UpstreamExchange:
         head: bytes,
         framing: BodyFraming,
         sink: ResponseSink,
+        upgrade_sink: UpgradeSink | None = None,
     ) -> None:
         self._owner = owner
         self._method = method
         self._head = head
         self._sink = sink
+        self._upgrade_sink = upgrade_sink
         self._connection: UpstreamConnection | None = None
         self._over = False
         self._paused = False
@@ -239,7 +254,8 @@ class UpstreamExchange:
         self._connection = connection
         self._sent = False
         self.reused = connection.reused
-        connection.begin(self, ResponseReader(self, self._method))
+        upgrade = self._upgrade_sink is not None
+        connection.begin(self, ResponseReader(self, self._method, upgrade=upgrade))
         if self._paused:
             connection.pause_reading()
         if self._body.complete or self._body.kept_size:
@@ -340,6 +356,19 @@ class UpstreamExchange:
         else:
             self._owner.discard(connection, abort=not sent)
         self._sink.response_end(trailers)
+
+    def response_upgraded(self, head: ResponseHead, data: bytes) -> None:
+        """The lease answered 101: the connection is a tunnel from here on, and keeps its place."""
+        sink = self._upgrade_sink
+        if self._over or sink is None:
+            return
+        paused = self._paused
+        connection = self._finish()
+        assert connection is not None  # a response was read from it
+        tunnel = Tunnel(self._owner, connection)
+        if paused:
+            tunnel.pause_reading()
+        sink.response_upgraded(head, tunnel, data)
 
     # Inside.
 

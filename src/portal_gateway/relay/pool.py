@@ -20,7 +20,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClien
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.dials import Dialler
-from portal_gateway.relay.http_client import BodyFraming, ResponseSink, UpstreamExchange
+from portal_gateway.relay.http_client import (
+    BodyFraming,
+    ResponseSink,
+    UpgradeSink,
+    UpstreamExchange,
+)
 from portal_gateway.relay.http_connection import ClosingConnections, UpstreamConnection, expired
 from portal_gateway.wire.http1_writing import serialise_request
 
@@ -147,7 +152,20 @@ class Pool:
         if method == b"CONNECT":
             raise ValueError("a pooled connection cannot become a tunnel")
         head = serialise_request(method, target, [*headers, *body.fields])
-        exchange = UpstreamExchange(self, method, head, body, sink)
+        return self._begin(UpstreamExchange(self, method, head, body, sink))
+
+    def upgrade(
+        self, target: bytes, headers: Sequence[tuple[bytes, bytes]], sink: UpgradeSink
+    ) -> UpstreamExchange:
+        """Ask for another protocol with a GET (RFC 9110 section 7.8); ``headers`` say for which.
+
+        Like `request`, until the lease answers 101: then the connection belongs to the tunnel that
+        ``sink`` gets, and counts as active until that ends.
+        """
+        head = serialise_request(b"GET", target, headers)
+        return self._begin(UpstreamExchange(self, b"GET", head, BodyFraming.none(), sink, sink))
+
+    def _begin(self, exchange: UpstreamExchange) -> UpstreamExchange:
         if self._refusal is not None:
             self._doom(exchange, self._refusal)
         elif self._idle:

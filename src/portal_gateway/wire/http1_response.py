@@ -54,6 +54,8 @@ llhttp joins the pieces of a trailer field as they come; this bounds what it hol
 
 _HEAD_END: Final = b"\r\n\r\n"
 _EXTRA_BYTES: Final = "bytes after the end of the response"
+_UNASKED_101: Final = "a 101 response that was not asked for"
+_SWITCHING_PROTOCOLS: Final = 101
 _IN_HEAD, _IN_LENGTH, _IN_CHUNKED, _UNTIL_EOF, _ENDED, _FAILED = range(6)
 
 
@@ -76,9 +78,14 @@ class ResponseReceiver(Protocol):
     def response_end(self, trailers: Headers) -> None:
         """The response is complete; ``trailers`` are those of a chunked body, as received."""
 
+    def response_upgraded(self, head: ResponseHead, data: bytes) -> None:
+        """A 101 that was asked for: the rest of the connection, from ``data`` on, is no HTTP."""
+
 
 class ResponseReader:
     """Reads the response to one request whose method is ``request_method``.
+
+    ``upgrade`` says that the request asked for another protocol, so that a 101 may answer it.
 
     The receiver is never called from inside the parser, so it may do what it likes, drop the reader
     included. ``keep_alive`` says, once the head was read, whether the connection may carry another
@@ -100,12 +107,16 @@ class ResponseReader:
         "_silent",
         "_state",
         "_tail",
+        "_upgrade",
         "_version",
         "keep_alive",
     )
 
-    def __init__(self, receiver: ResponseReceiver, request_method: bytes) -> None:
+    def __init__(
+        self, receiver: ResponseReceiver, request_method: bytes, *, upgrade: bool = False
+    ) -> None:
         self._receiver = receiver
+        self._upgrade = upgrade
         self._head_request = request_method == b"HEAD"
         self._state = _IN_HEAD
         self._fields: Headers = []
@@ -180,6 +191,9 @@ class ResponseReader:
             if head.status >= 200:
                 self._begin_body(head, data)
                 return
+            if head.status == _SWITCHING_PROTOCOLS:
+                self._switch(head, data)
+                return
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
                 raise self._failed(f"more than {MAX_INFORMATIONAL} informational responses")
@@ -206,6 +220,13 @@ class ResponseReader:
             raise self._failed(str(error)) from None
         self.keep_alive = head.keep_alive
         return head
+
+    def _switch(self, head: ResponseHead, data: bytes) -> None:
+        if not self._upgrade:
+            raise self._failed(_UNASKED_101)
+        self._state = _ENDED
+        self._parser = None
+        self._receiver.response_upgraded(head, data)
 
     # Bodies.
 
@@ -283,9 +304,11 @@ class ResponseReader:
         assert parser is not None  # heads and chunked bodies have it, and only they come here
         try:
             parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if parser.get_status_code() == 101:
-                raise self._failed("a 101 response that was not asked for") from None
+        except httptools.HttpParserUpgrade:
+            # llhttp stops at a 101 that names a protocol; `_receive_head` goes on with it.
+            if not self._upgrade:
+                raise self._failed(_UNASKED_101) from None
+        except httptools.HttpParserError as error:
             # llhttp's own words quote nothing of what it read.
             raise self._failed(self._fault or str(error)) from None
 
