@@ -13,12 +13,12 @@ gateway finds a name through its pin, and the SDK client is given the id.
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from portal_gateway.relay.credential_file import load_or_create_credential
-from portal_gateway.wire.identity import Credential
 from tests.integration import programs
 from tests.integration.calls import Client
 
@@ -93,13 +93,11 @@ class Stack:
             shape = () if way.names else ("--ids-only",)
             relay = programs.embedded_relay(*shape, *relay_options)
         self.relay = exit_stack.enter_context(relay)
-        self.publishers = []
-        for number, name in enumerate(LEASES):
-            file = directory / f"lease-{number}.pem"
-            credential = load_or_create_credential(file)
-            self.ids[name] = credential.identity.id
-            publisher = self._publish(name, origin, credential, file)
-            self.publishers.append(exit_stack.enter_context(publisher))
+        with ThreadPoolExecutor() as executor:
+            publishers = list(
+                executor.map(lambda name: self._publish(name, origin, directory), LEASES)
+            )
+        self.publishers = [exit_stack.enter_context(publisher) for publisher in publishers]
         self.ours = [program for program in (self.relay, *self.publishers) if program.ours]
         if way.gateway:
             pins = {name: {"identity": lease_id} for name, lease_id in self.ids.items()}
@@ -115,9 +113,10 @@ class Stack:
             self.gateway.wait_ready()
             self.ours.append(self.gateway)
 
-    def _publish(
-        self, name: str, origin: str, credential: Credential, file: Path
-    ) -> programs.Program:
+    def _publish(self, name: str, origin: str, directory: Path) -> programs.Program:
+        file = directory / f"{name}.pem"
+        credential = load_or_create_credential(file)
+        self.ids[name] = credential.identity.id
         more = self._publisher_options
         if self.way.sdk_tunnel:
             return programs.sdk_tunnel(
@@ -132,7 +131,7 @@ class Stack:
 
     @contextlib.contextmanager
     def client(
-        self, name: str = PLAIN_NAME, *, by_id: bool = False, timeout: float = 60
+        self, name: str = PLAIN_NAME, *, by_id: bool = False, timeout: float = 30
     ) -> Iterator[Client]:
         """A client of the lease called ``name``, reached by that or by its id."""
         address, prefix, key, end = self.entry(name, by_id=by_id)
