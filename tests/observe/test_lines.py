@@ -57,3 +57,13 @@ def test_a_long_value_is_cut_and_says_so():
     value = json.loads(json_line({**HEAD, "user_agent": "x" * 1_000_000}))["user_agent"]
     assert len(value) < MAX_TEXT + 40
     assert value.endswith("(1000000 characters)")
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z_]{1,12}", fullmatch=True),
+        st.text() | st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none(),
+    )
+)
+def test_a_json_line_is_what_the_json_module_writes(fields):
+    assert json_line(fields) == json.dumps(fields) + "\n"

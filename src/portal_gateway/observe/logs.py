@@ -67,6 +67,8 @@ class Log:
         self._wall_clock = wall_clock
         self._lines: list[str] = []
         self._flushing: IDelayedCall | None = None
+        self._second = -1
+        self._timestamp = ""
         self._thread = threading.get_ident()
         self.lost = 0
 
@@ -100,7 +102,7 @@ class Log:
             return
         finished = exchange.started if exchange.finished is None else exchange.finished
         fields: dict[str, Value] = {
-            "timestamp": timestamp(self._wall_clock()),
+            "timestamp": self._now(),
             "level": level,
             "message": "request_aborted" if exchange.aborted else "request_completed",
             "request_id": exchange.request_id,
@@ -118,6 +120,13 @@ class Log:
         if exchange.error is not None:
             fields["error"] = exchange.error
         self._write(fields)
+
+    def _now(self) -> str:
+        now = int(self._wall_clock())
+        if now != self._second:
+            self._second = now
+            self._timestamp = timestamp(now)
+        return self._timestamp
 
     def _write(self, fields: dict[str, Value]) -> None:
         self._lines.append(self._format(fields))
