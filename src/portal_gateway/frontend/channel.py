@@ -20,6 +20,7 @@ from portal_gateway.frontend.http1_stream import DRAIN_BOUND, HTTP1Stream
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.outlet import Outlet, Transport
 from portal_gateway.frontend.request import Request
+from portal_gateway.frontend.taken_stream import TakenStream
 from portal_gateway.wire.http1_request import BadRequest, RequestHead, RequestReader
 from portal_gateway.wire.http1_writing import frame_response
 from portal_gateway.wire.http_fields import Headers
@@ -55,6 +56,7 @@ class HTTPChannel(Protocol):
     _window_bytes = 0
     _closed = False
     _closing: Closing | None = None
+    _taken: TakenStream | None = None
     _leaving = False
     _more_may_come = False
     _lost = False
@@ -92,6 +94,9 @@ class HTTPChannel(Protocol):
         if self._closed:
             if self._closing is not None:
                 self._closing.drop(len(data))
+            return
+        if self._taken is not None:
+            self._taken.receive_data(data)
             return
         self.in_read = True
         try:
@@ -139,6 +144,7 @@ class HTTPChannel(Protocol):
             path=head.target.partition(b"?")[0].decode("ascii"),
             user_agent="" if agent is None else agent.decode("latin-1"),
         )
+        self._window_bytes = 0
         self._request = request = Request(self._stream, site, head, exchange)
         self._stream.begin(request)
         site.render(request)
@@ -171,6 +177,9 @@ class HTTPChannel(Protocol):
         if reader.held:
             if reader.has_pending:
                 self._pause(_PIPELINE)
+            elif self._paused:
+                # Only a transport that is read tells that its client has gone.
+                self._resume(_PIPELINE)
             return
         if self._paused:
             self._resume(_PIPELINE)
@@ -196,7 +205,6 @@ class HTTPChannel(Protocol):
         request = self._request
         if request is not None and request.awaits_continue:
             return
-        self._window_bytes = 0
         self._deadlines.set("body_rate", self._seconds() + self._limits.body_rate_window)
 
     def _go_on(self) -> None:
@@ -280,6 +288,15 @@ class HTTPChannel(Protocol):
             if not self.in_read:
                 self._settle()
 
+    def take_over(self, request: Request) -> TakenStream:
+        """The request under way is answered with 101: HTTP ends here, the deadlines stay."""
+        self._taken = TakenStream(self, self._outlet, request, self._reader.take_rest())
+        return self._taken
+
+    def resume_taken(self) -> None:
+        """Whoever has the connection now takes what the client sends."""
+        self._resume(_PIPELINE)
+
     def abort(self) -> None:
         """Cut the connection."""
         if self._lost:
@@ -309,6 +326,7 @@ class HTTPChannel(Protocol):
             self.transport.pauseProducing()
             # The rate is the client's to keep only while it is being read.
             self._deadlines.clear("body_rate")
+            self._window_bytes = 0
         self._paused |= why
 
     def _resume(self, why: int) -> None:
@@ -340,7 +358,9 @@ class HTTPChannel(Protocol):
     def close_when_idle(self) -> None:
         """Close now, or with the response that is under way."""
         self._leaving = True
-        if self._request is None and self._discard_left is None and not self._closed:
+        if self._taken is not None:
+            self._taken.shut_down()
+        elif self._request is None and self._discard_left is None and not self._closed:
             self._close()
 
     def _close(self) -> None:
@@ -389,6 +409,7 @@ class HTTPChannel(Protocol):
     def _check_rate(self) -> None:
         limits = self._limits
         if self._window_bytes >= limits.body_rate * limits.body_rate_window:
+            self._window_bytes = 0
             self.watch_body()
             return
         self.site.limit_hits["body_rate"] += 1
