@@ -58,7 +58,9 @@ def _cut(value: Value) -> Value:
 def _json(value: Value) -> str:
     if type(value) is str:
         return encode_basestring_ascii(value if len(value) <= MAX_TEXT else str(_cut(value)))
-    return "null" if value is None else json.dumps(value)
+    if value is None:
+        return "null"
+    return str(value) if type(value) is int else json.dumps(value)
 
 
 def _plain(value: Value) -> str:
