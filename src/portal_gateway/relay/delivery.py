@@ -3,7 +3,14 @@
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Delivery"]
+__all__ = ["JOINED", "MANY", "Delivery"]
+
+MANY = 64
+"""Pieces that wait as they came; small ones beyond them are joined."""
+
+JOINED = 4096
+"""Bytes up to which they are joined. Python needs 60 bytes for a piece of two: a peer could make
+us hold thirty times what its window allows."""
 
 
 class Delivery:
@@ -33,10 +40,13 @@ class Delivery:
 
     def receive(self, data: bytes) -> None:
         """Deliver ``data``, after what waits."""
-        if self.paused or self._waiting:
-            self._waiting.append(data)
-        else:
+        waiting = self._waiting
+        if not self.paused and not waiting:
             self._deliver(data)
+        elif len(waiting) >= MANY and len(waiting[-1]) + len(data) <= JOINED:
+            waiting[-1] += data
+        else:
+            waiting.append(data)
 
     def finish(self, end: Callable[[], object]) -> None:
         """Call ``end``, after what waits. Nothing is received any more."""
