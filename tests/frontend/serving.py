@@ -40,7 +40,8 @@ GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
 def problem(error: GatewayError, request_id: str) -> tuple[int, Headers, bytes]:
     """A writer of error bodies for these tests."""
     body = json.dumps({"error": error.cause.code, "id": request_id}).encode()
-    return error.cause.status, [(b"Content-Type", b"application/problem+json")], body
+    fields = [(b"Content-Type", b"application/problem+json"), *error.fields]
+    return error.cause.status, fields, body
 
 
 class Client(Protocol):

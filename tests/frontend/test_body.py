@@ -1,0 +1,159 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal_gateway.errors import fault
+from portal_gateway.frontend.body import UNREAD_BOUND, BodyInlet
+from tests.frontend.serving import Reader
+
+
+class Source:
+    """Notes whether it is paused."""
+
+    def __init__(self) -> None:
+        self.paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+def test_what_comes_before_a_reader_is_kept_in_order() -> None:
+    source, reader = Source(), Reader()
+    inlet = BodyInlet(source)
+    inlet.receive_data(b"a")
+    inlet.receive_data(b"b")
+    inlet.read(reader)
+    inlet.receive_data(b"c")
+    inlet.receive_end([(b"A", b"b")])
+    assert reader.pieces == [b"a", b"b", b"c"]
+    assert reader.trailers == [(b"A", b"b")]
+
+
+def test_the_bound() -> None:
+    source, reader = Source(), Reader()
+    inlet = BodyInlet(source)
+    inlet.receive_data(b"x" * UNREAD_BOUND)
+    assert not source.paused
+    inlet.receive_data(b"y")
+    assert source.paused
+    inlet.read(reader)
+    assert not source.paused
+    assert len(reader.body) == UNREAD_BOUND + 1
+
+
+def test_a_body_is_read_once() -> None:
+    inlet = BodyInlet(Source())
+    inlet.read(Reader())
+    with pytest.raises(RuntimeError):
+        inlet.read(Reader())
+
+
+def test_pausing_from_inside_of_the_reader() -> None:
+    source = Source()
+    inlet = BodyInlet(source)
+
+    class Careful(Reader):
+        def request_data(self, data: bytes) -> None:
+            super().request_data(data)
+            inlet.pause()
+
+    reader = Careful()
+    for piece in (b"a", b"b", b"c"):
+        inlet.receive_data(piece)
+    inlet.receive_end([])
+    inlet.read(reader)
+    for count in (1, 2, 3):
+        assert len(reader.pieces) == count
+        assert source.paused
+        assert not reader.over
+        inlet.resume()
+    assert reader.trailers == []
+
+
+def test_resuming_from_inside_of_the_reader_goes_no_deeper() -> None:
+    inlet = BodyInlet(Source())
+    depth: list[int] = []
+
+    class Hasty(Reader):
+        def request_data(self, data: bytes) -> None:
+            super().request_data(data)
+            depth.append(len(depth))
+            inlet.pause()
+            inlet.resume()
+
+    for _ in range(5000):
+        inlet.receive_data(b"x")
+    reader = Hasty()
+    inlet.read(reader)  # RecursionError if it did
+    assert len(reader.pieces) == 5000
+
+
+def test_an_abort_drops_what_is_kept() -> None:
+    error = fault("bad_request", "gone")
+    inlet, reader = BodyInlet(Source()), Reader()
+    inlet.receive_data(b"a")
+    inlet.abort(error)
+    inlet.read(reader)
+    assert (reader.pieces, reader.error) == ([], error)
+
+
+def test_an_abort_reaches_a_reader_that_paused() -> None:
+    error = fault("bad_request", "gone")
+    inlet, reader = BodyInlet(Source()), Reader()
+    inlet.read(reader)
+    inlet.pause()
+    inlet.receive_data(b"a")
+    inlet.abort(error)
+    assert reader.error is error
+    inlet.abort(error)
+    inlet.receive_data(b"b")
+    inlet.resume()
+    assert reader.pieces == []
+
+
+def test_a_complete_body_is_not_aborted() -> None:
+    inlet, reader = BodyInlet(Source()), Reader()
+    inlet.receive_data(b"a")
+    inlet.receive_end([])
+    inlet.abort(fault("bad_request", "gone"))
+    inlet.read(reader)
+    assert (reader.body, reader.trailers) == (b"a", [])
+
+
+def test_dropping() -> None:
+    source, reader = Source(), Reader()
+    inlet = BodyInlet(source)
+    inlet.read(reader)
+    inlet.drop()
+    inlet.receive_data(b"x" * UNREAD_BOUND * 2)
+    inlet.receive_end([])
+    inlet.pause()
+    assert not source.paused
+    assert not reader.over
+    assert reader.pieces == []
+
+
+@given(st.lists(st.one_of(st.binary(min_size=1, max_size=9), st.sampled_from(["pause", "resume"]))))
+def test_nothing_is_lost_or_reordered(steps: list[bytes | str]) -> None:
+    source, reader = Source(), Reader()
+    inlet = BodyInlet(source)
+    inlet.read(reader)
+    sent = b""
+    paused = False
+    for step in steps:
+        if isinstance(step, bytes):
+            sent += step
+            inlet.receive_data(step)
+        else:
+            paused = step == "pause"
+            (inlet.pause if paused else inlet.resume)()
+        assert source.paused is paused
+        assert sent.startswith(reader.body)
+        assert paused or reader.body == sent
+    inlet.receive_end([])
+    inlet.resume()
+    assert reader.body == sent
+    assert reader.trailers == []

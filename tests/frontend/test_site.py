@@ -1,0 +1,338 @@
+import json
+
+import pytest
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.logger import globalLogPublisher
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface.verify import verifyObject
+
+from portal_gateway.errors import fault
+from portal_gateway.frontend.limits import LIMIT_NAMES, ChannelLimits
+from portal_gateway.testing.transports import connect
+from tests.frontend.serving import GET, HOST, Client, Noting, Served, read_responses
+
+
+class Raising(Resource):
+    """Raises, before or after it began to answer."""
+
+    isLeaf = True
+
+    def __init__(self, error: BaseException, *, head: bool = False) -> None:
+        super().__init__()
+        self.error = error
+        self.head = head
+
+    def render(self, request):
+        if self.head:
+            request.send_head(200, b"OK", [], length=None)
+            request.send_data(b"x")
+        raise self.error
+
+
+@pytest.fixture
+def logged():
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
+
+
+def serious(events):
+    return [event for event in events if event["log_level"].name in {"error", "critical"}]
+
+
+def test_tree() -> None:
+    class Echo(Resource):
+        isLeaf = True
+
+        def render_GET(self, request):
+            return b"|".join([*request.prepath, b"", *request.postpath])
+
+    root = Resource()
+    root.putChild(b"a", Resource())
+    root.children[b"a"].putChild(b"b c", Echo())
+    served = Served(root)
+    received = served.send(b"GET /a/b%20c/d%2fe/?q HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert read_responses(received)[0][2] == b"a|b c||d/e|"
+    served.finish()
+
+
+def test_a_resource_that_raises(logged) -> None:
+    served = Served(Raising(ZeroDivisionError("secret")))
+    ((status, _, body),) = read_responses(served.send(GET))
+    assert status == 500
+    assert json.loads(body) == {"error": "internal_error", "id": "made-0"}
+    (event,) = serious(logged)
+    assert event["request_id"] == "made-0"
+    assert event["log_failure"].check(ZeroDivisionError)
+    assert served.exchanges[0].error == "internal_error"
+    assert served.send(GET).count(b"HTTP/1.1 500") == 2  # the connection is as good as before
+    served.finish()
+
+
+def test_a_resource_that_raises_after_its_head(logged) -> None:
+    served = Served(Raising(ZeroDivisionError(), head=True))
+    received = served.send(GET)
+    assert served.closed
+    assert b"0\r\n\r\n" not in received
+    assert len(serious(logged)) == 1
+    assert served.exchanges[0].aborted
+    served.finish()
+
+
+def test_a_resource_that_raises_a_gateway_error(logged) -> None:
+    served = Served(Raising(fault("lease_offline", "away")))
+    ((status, _, body),) = read_responses(served.send(GET))
+    assert (status, json.loads(body)["error"]) == (503, "lease_offline")
+    assert serious(logged) == []
+    served.finish()
+
+
+@pytest.mark.parametrize("result", [None, "text", 7])
+def test_a_resource_that_renders_something_else(result, logged) -> None:
+    class Odd(Resource):
+        isLeaf = True
+
+        def render(self, request):
+            return result
+
+    served = Served(Odd())
+    assert read_responses(served.send(GET))[0][0] == 500
+    assert len(serious(logged)) == 1
+    served.finish()
+
+
+def test_a_method_that_a_resource_does_not_have() -> None:
+    class Reading(Resource):
+        isLeaf = True
+
+        def render_GET(self, request):
+            return b""
+
+    served = Served(Reading())
+    ((status, fields, _),) = read_responses(served.send(b"PUT / HTTP/1.1\r\n" + HOST + b"\r\n"))
+    assert status == 405
+    assert set(fields[b"allow"].split(b", ")) == {b"GET", b"HEAD"}
+    served.finish()
+
+
+def test_options_of_the_server() -> None:
+    noting = Noting()
+    served = Served(noting)
+    received = served.send(b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n")
+    ((status, fields, _),) = read_responses(received)
+    assert (status, fields[b"content-length"]) == (200, b"0")
+    assert noting.requests == []
+    served.finish()
+
+
+def test_a_record_that_fails_does_no_harm(logged) -> None:
+    served = Served(Noting(lambda request: (request.finish(), None)))
+
+    def fail(exchange):
+        raise ValueError
+
+    served.site._on_exchange_end = fail
+    assert served.send(GET + GET).count(b"HTTP/1.1 200") == 2
+    assert len(serious(logged)) == 2
+    served.finish()
+
+
+# Connections.
+
+
+def test_connections_in_all() -> None:
+    served = Served(Noting(), connections=3)
+    for number in range(2):
+        served.connect(f"192.0.2.{number}")
+    assert served.site.connections == 3
+    refused = served.connect("192.0.2.99")
+    served.settle()
+    assert refused.lost is not None
+    assert served.site.connections == 3
+    assert served.site.limit_hits["connections"] == 1
+    served.links[0].client.abortConnection()
+    served.links[0].flush()
+    served.connect("192.0.2.99")
+    assert served.send(GET) == b""
+    assert len(served.site.resource.requests) == 1
+    served.finish()
+
+
+def test_connections_per_address() -> None:
+    served = Served(Noting(), connections_per_address=2)
+    served.connect()
+    refused = served.connect()
+    served.settle()
+    assert refused.lost is not None
+    assert served.site.limit_hits["connections_per_address"] == 1
+    other = served.connect("192.0.2.8")
+    served.settle()
+    assert other.lost is None
+    served.links[0].client.abortConnection()
+    served.links[0].flush()
+    again = served.connect()
+    served.settle()
+    assert again.lost is None
+    served.finish()
+
+
+def test_a_unix_socket_has_no_address_to_count_by() -> None:
+    served = Served(Noting(), connections_per_address=1)
+    links = []
+    for _ in range(3):
+        client = Client()
+        channel = served.site.buildProtocol(UNIXAddress(b""))
+        links.append(connect(client, channel, client_address=UNIXAddress(b"")))
+        client.transport.write(GET)
+        links[-1].flush()
+        assert client.lost is None
+    requests = served.site.resource.requests
+    assert [request.client_address for request in requests] == [""] * 3
+    for link in links:
+        link.client.abortConnection()
+        link.flush()
+    served.finish()
+
+
+def test_no_limit_per_address() -> None:
+    served = Served(Noting(), connections_per_address=None)
+    for _ in range(5):
+        assert served.connect().lost is None
+    served.finish()
+
+
+def test_every_limit_is_counted_by_its_name() -> None:
+    served = Served(Noting())
+    assert set(served.site.limit_hits) == set(LIMIT_NAMES)
+    for name in LIMIT_NAMES:
+        assert hasattr(ChannelLimits(), name)
+    served.finish()
+
+
+def test_alpn() -> None:
+    served = Served(Noting())
+    assert verifyObject(IProtocolNegotiationFactory, served.site)
+    assert served.site.acceptableProtocols() == [b"http/1.1"]
+    served.finish()
+
+
+# What is shared.
+
+
+def test_date_is_made_once_a_second() -> None:
+    served = Served(Noting())
+    first = served.site.date()
+    assert first == b"Sun, 06 Nov 1994 08:49:37 GMT"
+    served.wall += 0.9
+    assert served.site.date() is first
+    served.wall += 0.1
+    assert served.site.date() == b"Sun, 06 Nov 1994 08:49:38 GMT"
+    served.finish()
+
+
+def test_call_soon() -> None:
+    served = Served(Noting())
+    calls: list[int] = []
+
+    def fail():
+        raise ValueError
+
+    before = len(served.clock.getDelayedCalls())
+    served.site.call_soon(lambda: calls.append(1))
+    served.site.call_soon(fail)
+    served.site.call_soon(lambda: served.site.call_soon(lambda: calls.append(3)))
+    served.site.call_soon(lambda: calls.append(2))
+    assert len(served.clock.getDelayedCalls()) == before + 1
+    assert calls == []
+    served.clock.advance(0)
+    assert calls == [1, 2, 3]
+    served.finish()
+
+
+# Stopping.
+
+
+def test_stop_with_nothing_open() -> None:
+    served = Served(Noting())
+    served.links[0].client.abortConnection()
+    served.links[0].flush()
+    stopped: list[None] = []
+    served.site.stop().addCallback(stopped.append)
+    assert stopped == [None]
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_stop() -> None:
+    noting = Noting()
+    served = Served(noting)
+    idle = served.client
+    busy = served.connect()
+    served.send(GET + GET)
+    stopped: list[None] = []
+    served.site.stop().addCallback(stopped.append)
+    served.site.stop().addCallback(stopped.append)
+    for link in served.links:
+        link.flush()
+    assert idle.lost is not None
+    assert busy.lost is None
+    assert stopped == []
+    late = served.connect()
+    served.settle()
+    assert late.lost is not None
+    noting.requests[0].send_head(200, b"OK", [], length=0)
+    noting.requests[0].send_end()
+    for link in served.links:
+        link.flush()
+    assert b"Connection: close" in busy.received
+    assert busy.received.count(b"HTTP/1.1") == 1
+    assert busy.lost is not None
+    assert stopped == [None, None]
+    served.finish()
+
+
+def test_stop_after_the_head_promised_to_go_on() -> None:
+    noting = Noting()
+    served = Served(noting)
+    served.send(GET)
+    noting.requests[0].send_head(200, b"OK", [], length=None)
+    served.settle()
+    served.site.stop()
+    noting.requests[0].send_end()
+    served.settle()
+    assert read_responses(served.client.received)
+    assert served.closed
+    served.finish()
+
+
+def test_stop_aborts_after_the_grace() -> None:
+    noting = Noting()
+    served = Served(noting)
+    served.send(GET)
+    gone: list[int] = []
+    noting.requests[0].on_disconnect(lambda: gone.append(1))
+    stopped: list[None] = []
+    served.site.stop(grace=3).addCallback(stopped.append)
+    served.wait(2)
+    assert (gone, stopped) == ([], [])
+    served.wait(1)
+    assert (gone, stopped) == ([1], [None])
+    assert served.closed
+    served.finish()
+
+
+def test_rendering_may_end_later() -> None:
+    class Later(Resource):
+        isLeaf = True
+
+        def render(self, request):
+            request.site.clock.callLater(5, request.finish)
+            return NOT_DONE_YET
+
+    served = Served(Later())
+    assert served.send(GET) == b""
+    served.wait(5)
+    assert read_responses(served.client.received)
+    served.finish()
