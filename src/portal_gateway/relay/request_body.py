@@ -4,7 +4,7 @@ part that is held to be sent with the head, or sent once more.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 from portal_gateway.wire.http1_writing import CHUNK_END, LAST_CHUNK, chunk_head, last_chunk
 
@@ -28,22 +28,26 @@ class BodyFraming:
     size: int | None
     fields: tuple[tuple[bytes, bytes], ...]
 
-    @classmethod
-    def none(cls) -> Self:
+    @staticmethod
+    def none() -> "BodyFraming":
         """No body, and no field that says so."""
-        return cls(0, ())
+        return _NONE
 
-    @classmethod
-    def length(cls, size: int) -> Self:
+    @staticmethod
+    def length(size: int) -> "BodyFraming":
         """A body of exactly ``size`` bytes; 0 is announced as well (RFC 9110 section 8.6)."""
         if size < 0:
             raise ValueError("a body cannot have a negative length")
-        return cls(size, ((b"Content-Length", b"%d" % size),))
+        return BodyFraming(size, ((b"Content-Length", b"%d" % size),))
 
-    @classmethod
-    def chunked(cls) -> Self:
+    @staticmethod
+    def chunked() -> "BodyFraming":
         """A body whose length is not known beforehand."""
-        return cls(None, ((b"Transfer-Encoding", b"chunked"),))
+        return _CHUNKED
+
+
+_NONE: Final = BodyFraming(0, ())
+_CHUNKED: Final = BodyFraming(None, ((b"Transfer-Encoding", b"chunked"),))
 
 
 class RequestBody:
