@@ -63,6 +63,7 @@ _ROWS = (
     Cause("request_timeout", 408, "The request did not arrive in time", closes=True),
     Cause("content_too_large", 413, "The request body is too large", closes=True),
     Cause("uri_too_long", 414, "The request target is too long", closes=True),
+    Cause("upgrade_required", 426, "Another protocol is spoken here"),
     Cause("header_fields_too_large", 431, "The request header is too large", closes=True),
     # What the gateway did.
     Cause("internal_error", 500, "The gateway failed", None, "proxy_internal_error"),
@@ -73,6 +74,7 @@ _ROWS = (
     Cause(
         "relay_protocol_error", 502, "The relay broke its protocol", None, "connection_terminated"
     ),
+    Cause("upstream_tls_error", 502, "No TLS with the lease", None, "tls_protocol_error"),
     Cause("identity_mismatch", 502, "The lease is another's", None, "tls_certificate_error"),
     Cause("relay_unavailable", 503, "The relay cannot be reached", 5, "destination_unavailable"),
     Cause("lease_offline", 503, "The lease is offline", 5, "destination_unavailable"),

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IPushProducer
 
 from portal_gateway.frontend.outlet import Outlet
 from portal_gateway.frontend.request import Request
+from portal_gateway.frontend.taken_stream import TakenStream
 from portal_gateway.wire.http1_writing import (
     CHUNK_END,
     CONTINUE,
@@ -119,6 +120,14 @@ class HTTP1Stream:
             outlet.hold(last_chunk(trailers))
         outlet.flush()
         outlet.producer = None
+
+    def take_over(self) -> TakenStream:
+        """The connection is the request's from here on; HTTP has none of it any more."""
+        request = self._request
+        assert request is not None
+        self.keep_alive = False
+        self._outlet.flush()
+        return self._channel.take_over(request)
 
     def response_recorded(self) -> None:
         """Let the channel go on."""

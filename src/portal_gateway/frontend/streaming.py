@@ -20,6 +20,7 @@ from portal_gateway.wire.http_fields import Headers
 
 if TYPE_CHECKING:
     from portal_gateway.frontend.site import Site
+    from portal_gateway.frontend.taken_stream import TakenStream
 
 __all__ = ["Stream", "StreamingRequest"]
 
@@ -272,6 +273,31 @@ class StreamingRequest:
         self.site.exchange_over(self.exchange)
         self._response_over(None)
         # Only now: the next request may be answered from inside this call.
+        self._stream.response_recorded()
+
+    def take_over(self) -> "TakenStream":
+        """Answer with 101 and have the connection from here on (RFC 9110 section 15.2.2).
+
+        What is sent, the head of the 101 first, is the caller's matter, and so is the end. Raises
+        RuntimeError for a request with a body, one that was answered, or where the version of HTTP
+        has no upgrade.
+        """
+        switch: Callable[[], TakenStream] | None = getattr(self._stream, "take_over", None)
+        if self._over or self._head_sent or self.has_body or switch is None:
+            raise RuntimeError("this request cannot be answered with 101")
+        self._head_sent = True
+        self.exchange.status = _SWITCHING_PROTOCOLS
+        self.exchange.first_byte = self.site.seconds()
+        return switch()
+
+    def end_takeover(self) -> None:
+        """What was spoken after the 101 has come to its end: close when everything was sent."""
+        if self._over:
+            return
+        self._over = True
+        self.exchange.finished = self.site.seconds()
+        self.site.exchange_over(self.exchange)
+        self._response_over(None)
         self._stream.response_recorded()
 
     def abort(self) -> None:

@@ -1,8 +1,9 @@
 """Who is calling: the API key of a request, found, looked up, and taken out again.
 
-A key comes as ``X-API-Key: <key>`` or as ``Authorization: Bearer <key>`` (RFC 6750 section 2.1).
-What can be read in two ways is refused: both fields with different keys, or one of them twice with
-different values.
+A key comes as ``X-API-Key: <key>`` or as ``Authorization: Bearer <key>`` (RFC 6750 section 2.1). A
+browser can set neither for a WebSocket, but it can offer subprotocols: ``portal-key.<key>`` among
+those of ``Sec-WebSocket-Protocol`` is a third place. What can be read in two ways is refused: two
+places with different keys, or one field twice with different values.
 
 Keys are known by their SHA-256 only, and looked up by it. The time of a lookup tells nothing about
 a key: whoever guesses one cannot choose the digest that is compared. A key that is unknown goes the
@@ -27,7 +28,7 @@ from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Caller
 from portal_gateway.wire.http_fields import Headers
 
-__all__ = ["REALM", "KeyTable", "strip_credentials"]
+__all__ = ["REALM", "SUBPROTOCOL_KEY_PREFIX", "KeyTable", "strip_credentials"]
 
 REALM = "portal-gateway"
 
@@ -36,6 +37,12 @@ _API_KEY = b"x-api-key"
 _API_KEY_LENGTH = len(_API_KEY)
 _AUTHORIZATION = b"authorization"
 _AUTHORIZATION_LENGTH = len(_AUTHORIZATION)
+
+_SUBPROTOCOL = b"sec-websocket-protocol"
+_SUBPROTOCOL_LENGTH = len(_SUBPROTOCOL)
+
+SUBPROTOCOL_KEY_PREFIX = b"portal-key."
+"""What a subprotocol begins with that is no subprotocol but carries a key."""
 
 _BEARER = re.compile(rb"bearer(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE)
 """The scheme, not followed by what would make it the start of another (RFC 9110 section 5.6.2)."""
@@ -115,28 +122,22 @@ class KeyTable:
         ``expired_api_key`` (401), or ``ambiguous_credentials`` (400). No detail quotes what was
         sent.
         """
-        api_key: bytes | None = None
-        authorization: bytes | None = None
+        api_keys: list[bytes] = []
+        authorizations: list[bytes] = []
+        offered: list[bytes] = []
         for name, value in headers:
             length = len(name)
             if length == _API_KEY_LENGTH and name.lower() == _API_KEY:
-                given = value.strip(b" \t")
-                if api_key is not None and api_key != given:
-                    return _ambiguous("X-API-Key was sent twice, with different values")
-                api_key = given
+                api_keys.append(value.strip(b" \t"))
             elif length == _AUTHORIZATION_LENGTH and name.lower() == _AUTHORIZATION:
-                given = value.strip(b" \t")
-                if authorization is not None and authorization != given:
-                    return _ambiguous("Authorization was sent twice, with different values")
-                authorization = given
-        key = api_key
-        if authorization is not None and _BEARER.match(authorization):
-            token = _bearer_token(authorization)
-            if api_key is not None and api_key != token:
-                return _ambiguous("X-API-Key and Authorization: Bearer carry different keys")
-            key = token
+                authorizations.append(value.strip(b" \t"))
+            elif length == _SUBPROTOCOL_LENGTH and name.lower() == _SUBPROTOCOL:
+                offered += _subprotocol_keys(value)
+        key = _agreed_key(api_keys, authorizations, offered)
         if key is None:
             return fault("missing_api_key", _MISSING, _MISSING_FIELDS)
+        if isinstance(key, GatewayError):
+            return key
         entry = self._find(key)
         if now < entry.good_until:
             return entry.caller
@@ -149,12 +150,48 @@ class KeyTable:
         return self._entries.get(key_digest(key), _UNKNOWN)
 
 
+def _agreed_key(
+    api_keys: list[bytes], authorizations: list[bytes], offered: list[bytes]
+) -> bytes | GatewayError | None:
+    """The one key that every place names, or None where none names any."""
+    if _differ(api_keys):
+        return _ambiguous("X-API-Key was sent twice, with different values")
+    if _differ(authorizations):
+        return _ambiguous("Authorization was sent twice, with different values")
+    if _differ(offered):
+        return _ambiguous("two subprotocols carry different keys")
+    key = api_keys[0] if api_keys else None
+    if authorizations and _BEARER.match(authorizations[0]):
+        token = _bearer_token(authorizations[0])
+        if key is not None and key != token:
+            return _ambiguous("X-API-Key and Authorization: Bearer carry different keys")
+        key = token
+    if offered:
+        if key is not None and key != offered[0]:
+            return _ambiguous("a subprotocol carries another key than a header field")
+        key = offered[0]
+    return key
+
+
+def _differ(values: list[bytes]) -> bool:
+    return len(values) > 1 and len(set(values)) > 1
+
+
 def _bearer_token(authorization: bytes) -> bytes:
     """The token of a Bearer ``Authorization``, empty when it is not exactly one."""
     if len(authorization) > _MAX_AUTHORIZATION_LENGTH:
         return b""
     match = _BEARER_CREDENTIALS.fullmatch(authorization)
     return b"" if match is None else match[1]
+
+
+def _subprotocol_keys(value: bytes) -> list[bytes]:
+    """The keys among the subprotocols that are offered."""
+    if SUBPROTOCOL_KEY_PREFIX not in value:
+        return []
+    members = [member.strip(b" \t") for member in value.split(b",")]
+    skipped = len(SUBPROTOCOL_KEY_PREFIX)
+    return [name[skipped:] for name in members if name.startswith(SUBPROTOCOL_KEY_PREFIX)]
 
 
 def _ambiguous(detail: str) -> GatewayError:
@@ -167,9 +204,26 @@ def strip_credentials(headers: Headers) -> Headers:
     Of a request that was authenticated. Every ``X-API-Key`` goes, and every ``Authorization`` of
     the scheme ``Bearer``: that was the credential itself, since one that differs from ``X-API-Key``
     is refused. An ``Authorization`` of another scheme is between the caller and the lease and
-    stays.
+    stays. A ``Sec-WebSocket-Protocol`` loses the subprotocols that carry a key.
     """
-    return [field for field in headers if not _is_credential(*field)]
+    kept = [field for field in headers if not _is_credential(*field)]
+    for index, (name, value) in enumerate(kept):
+        if SUBPROTOCOL_KEY_PREFIX in value and name.lower() == _SUBPROTOCOL:
+            return _without_offered_keys(kept, index)
+    return kept
+
+
+def _without_offered_keys(headers: Headers, first: int) -> Headers:
+    kept = headers[:first]
+    for name, value in headers[first:]:
+        if name.lower() != _SUBPROTOCOL:
+            kept.append((name, value))
+            continue
+        members = [member.strip(b" \t") for member in value.split(b",")]
+        others = [m for m in members if not m.startswith(SUBPROTOCOL_KEY_PREFIX)]
+        if others:
+            kept.append((name, b", ".join(others)))
+    return kept
 
 
 def _is_credential(name: bytes, value: bytes) -> bool:

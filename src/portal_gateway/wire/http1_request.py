@@ -157,6 +157,17 @@ class RequestReader:
             data, self._pending = self._pending, b""
             self._read(data)
 
+    def take_rest(self) -> bytes:
+        """Read nothing more, and give back what came behind the request that was read last.
+
+        Raises RuntimeError where that request has not been read to its end.
+        """
+        if not self.held or self._reading:
+            raise RuntimeError("the request has not been read to its end")
+        rest = self._pending
+        self.stop()
+        return rest
+
     def stop(self) -> None:
         """Read nothing more."""
         self._state = _DEAD
