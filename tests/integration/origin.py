@@ -5,7 +5,8 @@ listens.
 
 ====================  ==========================================================================
 ``/echo``             JSON: method, target as it arrived, header fields in order, and the body's
-                      length, SHA-256, framing and trailer fields
+                      length, SHA-256, framing and trailer fields; with ``?pause=S`` it stops
+                      reading for ``S`` seconds after the first piece
 ``/mirror``           the request's body, piece by piece while it arrives, in chunks
 ``/bytes?n=N``        ``N`` bytes of :func:`pattern` with Content-Length; ``&chunked=1`` in
                       chunks; ``&close=1`` with neither, ended by the end of the connection
@@ -183,9 +184,13 @@ class Origin:
     async def echo(self, call: Call) -> None:
         digest = hashlib.sha256()
         length = 0
+        pause = float(call.query.get("pause", 0))
         async for piece in call.body():
             digest.update(piece)
             length += len(piece)
+            if pause:
+                await asyncio.sleep(pause)
+                pause = 0
         call.answer_json(
             {
                 "method": call.method,

@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import itertools
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ SMALL = 3_000_000
 
 RSS_GROWTH = 64 * 1024 * 1024
 """What a transfer may add to the memory of a process of ours: a window or two, never the body."""
+
+PAUSE = 1.0
+"""Seconds without reading: in less time than that everything would have arrived."""
 
 CALLERS = 200
 
@@ -141,18 +145,29 @@ def test_both_ways_at_once(stack: Stack) -> None:
 
 
 def test_100_mb_down(stack: Stack) -> None:
+    """To a client that stops reading for a while: the service stops too, nobody stores the rest."""
+    looks = itertools.count()
+
+    def look() -> None:
+        rss.look()
+        if next(looks) == 1:
+            threading.Event().wait(PAUSE)
+            rss.look()
+
     with stack.client() as client:
         rss = programs.Rss(stack.ours)
-        answer = client.request("GET", f"/bytes?n={LARGE}", watch=rss.look)
+        answer = client.request("GET", f"/bytes?n={LARGE}", watch=look)
     assert answer.status == HTTPStatus.OK
     assert (answer.length, answer.sha256) == (LARGE, pattern_digest(LARGE))
     assert rss.grown < RSS_GROWTH
 
 
 def test_100_mb_up(stack: Stack) -> None:
+    """To a service that stops reading for a while."""
+    body = pattern(LARGE)
     with stack.client() as client:
         rss = programs.Rss(stack.ours)
-        answer = client.request("POST", "/echo", pattern(LARGE), length=LARGE, watch=rss.look)
+        answer = client.request("POST", f"/echo?pause={PAUSE}", body, length=LARGE, watch=rss.look)
     assert answer.status == HTTPStatus.OK
     assert (answer.json["length"], answer.json["sha256"]) == (LARGE, pattern_digest(LARGE))
     assert rss.grown < RSS_GROWTH
