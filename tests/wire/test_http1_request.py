@@ -432,29 +432,31 @@ def test_how_bytes_are_cut_changes_nothing(raw: bytes, cuts: list[int]) -> None:
 
 def read_with_h11(raw: bytes) -> list[Seen]:
     """The complete requests that h11 sees before the end, or before what it refuses."""
-    connection = h11.Connection(h11.SERVER)
-    if raw:  # nothing means the end to it
-        connection.receive_data(raw)
     seen: list[Seen] = []
-    head: h11.Request | None = None
-    body = b""
     with suppress(h11.RemoteProtocolError):
-        while isinstance(event := connection.next_event(), h11.Event):
-            if isinstance(event, h11.Request):
-                head, body = event, b""
-            elif isinstance(event, h11.Data):
+        # It refuses the empty line before a request, which RFC 9112 section 2.2 forgives.
+        while raw := raw.removeprefix(b"\r\n"):
+            connection = h11.Connection(h11.SERVER)
+            connection.receive_data(raw)
+            head = connection.next_event()
+            if not isinstance(head, h11.Request):
+                break
+            body = b""
+            while isinstance(event := connection.next_event(), h11.Data):
                 body += bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage) and head is not None:
-                host = b"".join(value for name, value in head.headers if name == b"host")
-                trailers = tuple(event.headers)
-                version = head.http_version
-                connection.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
-                connection.send(h11.EndOfMessage())
-                again = connection.our_state is h11.DONE
-                seen.append(Seen(head.method, head.target, host, body, trailers, version, again))
-                if not again:
-                    break
-                connection.start_next_cycle()
+            if not isinstance(event, h11.EndOfMessage):
+                break
+            host = b"".join(value for name, value in head.headers if name == b"host")
+            connection.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
+            connection.send(h11.EndOfMessage())
+            again = connection.our_state is h11.DONE
+            trailers = tuple(event.headers)
+            seen.append(
+                Seen(head.method, head.target, host, body, trailers, head.http_version, again)
+            )
+            if not again:
+                break
+            raw = connection.trailing_data[0]
     return seen
 
 
