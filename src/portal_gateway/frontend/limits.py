@@ -11,6 +11,7 @@ __all__ = ["LIMIT_NAMES", "ChannelLimits"]
 class ChannelLimits(RequestLimits):
     """The limits of `RequestLimits`, and those in time and number. Times are seconds.
 
+    ``handshake_timeout``: from the connection to the end of its TLS handshake.
     ``header_timeout``: from the connection, or from the first byte of a later request, to the end
     of its header, however slowly it trickles (408). ``idle_timeout``: a connection without a
     request. ``body_rate``: bytes a second that a body has to bring on average over each
@@ -20,6 +21,7 @@ class ChannelLimits(RequestLimits):
     at once.
     """
 
+    handshake_timeout: float = 10.0
     header_timeout: float = 10.0
     idle_timeout: float = 75.0
     body_rate: int = 500
@@ -34,6 +36,7 @@ LIMIT_NAMES = (
     "header",
     "fields",
     "body",
+    "handshake_timeout",
     "header_timeout",
     "idle_timeout",
     "body_rate",

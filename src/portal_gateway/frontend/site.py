@@ -1,6 +1,7 @@
 """The site: a Resource tree behind HTTP channels, and what all its connections share."""
 
 import time
+import typing
 from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
@@ -30,11 +31,23 @@ from portal_gateway.frontend.request import Request
 from portal_gateway.wire.http1_writing import http_date
 from portal_gateway.wire.http_fields import Headers
 
-__all__ = ["ChannelLimits", "Site"]
+__all__ = ["ChannelLimits", "Connection", "Site"]
 
 _log = Logger()
 
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+
+class Connection(typing.Protocol):
+    """What a site knows of each of its connections."""
+
+    client_host: str
+
+    def close_when_idle(self) -> None:
+        """Close now, or with the last response that is under way."""
+
+    def abort(self) -> None:
+        """Cut it."""
 
 
 class _Refused(Protocol):
@@ -81,7 +94,7 @@ class Site(Factory[Any]):
         self.stopping = False
         self._on_exchange_end = on_exchange_end
         self._wall_clock = wall_clock
-        self._channels: set[HTTPChannel] = set()
+        self._channels: set[Connection] = set()
         self._per_address: Counter[str] = Counter()
         self._soon: list[Callable[[], object]] = []
         self._soon_call: IDelayedCall | None = None
@@ -99,6 +112,10 @@ class Site(Factory[Any]):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """A channel, or something that drops a connection above the limits."""
+        return self.refusal(addr) or HTTPChannel(self)
+
+    def refusal(self, addr: IAddress | None) -> Protocol | None:
+        """What drops a connection from ``addr`` if it is above the limits, else None."""
         limits = self.limits
         host = getattr(addr, "host", "")
         if self.stopping:
@@ -113,18 +130,18 @@ class Site(Factory[Any]):
         ):
             self.limit_hits["connections_per_address"] += 1
             return _Refused()
-        return HTTPChannel(self)
+        return None
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What is offered by ALPN."""
+        """What an ``ssl:`` endpoint of Twisted's own offers by ALPN."""
         return [b"http/1.1"]
 
-    def connected(self, channel: HTTPChannel) -> None:
+    def connected(self, channel: Connection) -> None:
         """A channel has its connection."""
         self._channels.add(channel)
         self._per_address[channel.client_host] += 1
 
-    def disconnected(self, channel: HTTPChannel) -> None:
+    def disconnected(self, channel: Connection) -> None:
         """A channel has lost it."""
         self._channels.discard(channel)
         host = channel.client_host

@@ -1,0 +1,111 @@
+"""Listeners: an address, what is served there, and what is said when that cannot be."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from portal_gateway.frontend.negotiation import secure_factory
+from portal_gateway.frontend.site import Site
+from portal_gateway.tls.rotation import Rotation
+
+__all__ = ["Listener"]
+
+_log = Logger()
+
+
+class Listener(Service):
+    """Listens, or ends the process with one line that says why it cannot.
+
+    ``address`` is how the operator wrote it, ``endpoint`` the same as a Twisted endpoint string.
+    With a ``rotation`` it is TLS that is served, with the certificate that it has. ``announce`` is
+    told the URL once connections are taken.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        address: str,
+        endpoint: str,
+        site: Site,
+        announce: Callable[[str], object] = lambda _url: None,
+        rotation: Rotation | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._address = address
+        self._endpoint = serverFromString(reactor, endpoint)
+        self._site = site
+        self._announce = announce
+        self._rotation = rotation
+        self._listening: Deferred[IListeningPort] | None = None
+        self._port: IListeningPort | None = None
+
+    @property
+    def port(self) -> int:
+        """The number of the port that is listened on; 0 before, and for a UNIX socket."""
+        return 0 if self._port is None else getattr(self._port.getHost(), "port", 0)
+
+    def privilegedStartService(self) -> None:
+        """Take the address while there still are privileges to take it with."""
+        super().privilegedStartService()
+        rotation = self._rotation
+        factory = self._site if rotation is None else secure_factory(self._site, rotation.contexts)
+        listening = self._endpoint.listen(factory)
+        failed: list[Failure] = []
+        listening.addCallbacks(self._took, failed.append)
+        if failed:
+            raise SystemExit(f"portal-gateway: {self._why_not(failed[0])}")
+        self._listening = listening
+
+    def startService(self) -> None:
+        """Say that connections are taken, and keep the certificate what its files say."""
+        super().startService()
+        if self._rotation is not None:
+            self._rotation.start()
+        if self._listening is not None:
+            self._listening.addCallbacks(self._ready, self._not_ready)
+
+    def _took(self, port: IListeningPort) -> IListeningPort:
+        self._port = port
+        return port
+
+    def _ready(self, port: IListeningPort) -> None:
+        url = _url_of("http" if self._rotation is None else "https", port.getHost())
+        _log.info("listening on {url}", url=url)
+        self._announce(url)
+
+    def _not_ready(self, failure: Failure) -> None:
+        _log.critical("{why}", why=self._why_not(failure))
+        self._reactor.stop()
+
+    def _why_not(self, failure: Failure) -> str:
+        error = failure.value
+        why = error.socketError if isinstance(error, CannotListenError) else error
+        return f"cannot listen on {self._address}: {why}"
+
+    def stopService(self) -> Deferred[Any]:
+        """Take no more connections; fires when those that there are have ended."""
+        super().stopService()
+        if self._rotation is not None:
+            self._rotation.stop()
+        ended: list[Deferred[Any]] = [self._site.stop()]
+        if self._port is not None:
+            ended.append(maybeDeferred(cast("Any", self._port.stopListening)))
+        return gatherResults(ended, consumeErrors=True)
+
+
+def _url_of(scheme: str, address: IAddress) -> str:
+    match address:
+        case IPv4Address(host=host, port=port):
+            return f"{scheme}://{host}:{port}/"
+        case IPv6Address(host=host, port=port):
+            return f"{scheme}://[{host}]:{port}/"
+        case _:
+            return str(address)

@@ -1,0 +1,112 @@
+"""TLS connections until their handshake is done, and what they speak from then on."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHandshakeListener,
+    IOpenSSLServerConnectionCreator,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from portal_gateway.frontend.channel import HTTPChannel
+from portal_gateway.frontend.outlet import Transport
+
+if TYPE_CHECKING:
+    from portal_gateway.frontend.site import Site
+
+__all__ = ["ALPN", "Negotiation", "secure_factory"]
+
+_SPOKEN: Mapping[bytes, Callable[["Site"], Protocol]] = {b"http/1.1": HTTPChannel}
+"""What each protocol's connection is made of, the preferred one first."""
+
+_UNNAMED = b"http/1.1"
+"""What a client speaks that names nothing by ALPN."""
+
+ALPN = tuple(_SPOKEN)
+"""The protocols that are offered. A context has to offer all of them."""
+
+
+class _Secure(Transport):
+    """Twisted's TLS transport."""
+
+    negotiatedProtocol: bytes | None
+
+
+@implementer(IHandshakeListener)
+class Negotiation(Protocol):
+    """Waits for the handshake, not longer than the limit, and hands the connection on."""
+
+    transport: _Secure  # type: ignore[assignment] # Twisted's ITransport lacks half of it
+    client_host = ""
+
+    _spoken: Protocol | None = None
+    _deadline: IDelayedCall | None = None
+
+    def __init__(self, site: "Site") -> None:
+        self._site = site
+
+    def connectionMade(self) -> None:
+        """There is a connection, and nothing was said yet."""
+        site = self._site
+        self.client_host = getattr(self.transport.getPeer(), "host", "")
+        site.connected(self)
+        self._deadline = site.clock.callLater(site.limits.handshake_timeout, self._expired)
+
+    def handshakeCompleted(self) -> None:
+        """Both sides know who they are and what they speak."""
+        self._leave()
+        make = _SPOKEN[self.transport.negotiatedProtocol or _UNNAMED]
+        self._spoken = make(self._site)
+        self._spoken.makeConnection(self.transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes inside TLS."""
+        if self._spoken is not None:
+            self._spoken.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone; without a handshake that is nobody's business."""
+        if self._spoken is not None:
+            self._spoken.connectionLost(reason)
+        elif self._deadline is not None:
+            self._leave()
+
+    def close_when_idle(self) -> None:
+        """Nothing was asked yet: cut it."""
+        self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.transport.abortConnection()
+
+    def _leave(self) -> None:
+        if self._deadline is not None:
+            if self._deadline.active():
+                self._deadline.cancel()
+            self._deadline = None
+        self._site.disconnected(self)
+
+    def _expired(self) -> None:
+        self._site.limit_hits["handshake_timeout"] += 1
+        self.abort()
+
+
+class _Negotiations(Factory[Any]):
+    noisy = False
+
+    def __init__(self, site: "Site") -> None:
+        self._site = site
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        return self._site.refusal(addr) or Negotiation(self._site)
+
+
+def secure_factory(site: "Site", contexts: IOpenSSLServerConnectionCreator) -> Factory[Any]:
+    """Serves ``site`` over TLS with the context that ``contexts`` has when a client comes."""
+    return TLSMemoryBIOFactory(contexts, False, _Negotiations(site), site.clock)  # noqa: FBT003 - Twisted's

@@ -1,0 +1,123 @@
+"""Certificates that are renewed while the gateway runs.
+
+The files are looked at, not watched: whatever renews them, by writing, renaming or moving a link,
+and on whatever file system, that works. A pair that is half written or does not match is not used,
+and what is served stays as it was.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from portal_gateway.tls.certificates import BadTLSFile
+from portal_gateway.tls.contexts import Contexts, make_context
+from portal_gateway.tls.files import Contents, TLSFiles, TLSMaterial
+
+__all__ = ["LOOK_EVERY", "TICKET_KEY_LIFE", "Rotation"]
+
+_log = Logger()
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks, each a few system calls: a new certificate is there within one."""
+
+TICKET_KEY_LIFE = 24 * 3600.0
+"""Seconds that a context is used at most. A session ticket is encrypted with a key of its context,
+so who steals that key can read no more than a day of resumed TLS 1.2 sessions."""
+
+_SETTLING = 4
+"""Looks that read the files again after a change: a second write within one tick of the file
+system's clock cannot be told from the first by its times."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Rotation:
+    """Keeps ``contexts`` at what the files say.
+
+    The first reading happens here, and raises `BadTLSFile`; after `start` whatever goes wrong is
+    logged once, and what was there before is served on.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        files: TLSFiles,
+        protocols: Sequence[bytes],
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        self._clock = clock
+        self._files = files
+        self._protocols = tuple(protocols)
+        self._now = now
+        self._state = files.state()
+        self._contents: Contents | None = files.contents()
+        material = files.check(self._contents, now())
+        self.contexts = Contexts(make_context(material, self._protocols))
+        self._made = clock.seconds()
+        self._settling = 0
+        self._complaint: str | None = None
+        self._call: IDelayedCall | None = None
+        self._warn(material)
+
+    def start(self) -> None:
+        """Look at the files from now on."""
+        if self._call is None:
+            self._call = self._clock.callLater(LOOK_EVERY, self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look(self) -> None:
+        self._call = self._clock.callLater(LOOK_EVERY, self._look)
+        state = self._files.state()
+        if state != self._state:
+            self._state = state
+            self._settling = _SETTLING
+        elif self._settling:
+            self._settling -= 1
+        elif self._clock.seconds() - self._made < TICKET_KEY_LIFE:
+            return
+        self._read()
+
+    def _read(self) -> None:
+        old = self._clock.seconds() - self._made >= TICKET_KEY_LIFE
+        if old:
+            # Tried once in this time, whatever comes of it.
+            self._made = self._clock.seconds()
+        before, self._contents = self._contents, None
+        try:
+            self._contents = contents = self._files.contents()
+            changed = contents != before
+            if not changed and not old:
+                return
+            material = self._files.check(contents, self._now())
+            context = make_context(material, self._protocols)
+        except (BadTLSFile, SSL.Error) as error:
+            self._complain(str(error))
+            return
+        self.contexts.current = context
+        self._made = self._clock.seconds()
+        self._complaint = None
+        if changed:
+            _log.info(
+                "serving a new certificate, valid until {expires}",
+                expires=material.certificate.expires.isoformat(),
+            )
+        self._warn(material)
+
+    def _complain(self, why: str) -> None:
+        if why != self._complaint:
+            self._complaint = why
+            _log.warn("TLS files not used, the old certificate stays: {why}", why=why)
+
+    def _warn(self, material: TLSMaterial) -> None:
+        for concern in self._files.concerns(material, self._now()):
+            _log.warn("gateway.tls.{file}: {text}", file=concern.file, text=concern.text)
