@@ -6,6 +6,7 @@ The only importer of the reactor.
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from os import environ
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, cast
@@ -32,6 +33,7 @@ from twisted.python.usage import UsageError
 from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import Config, LeaseSection, Origin, RelaySection
 from portal_gateway.frontend.guards import Rules
+from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.problem import problem_response
 from portal_gateway.frontend.routes import build_tree
 from portal_gateway.frontend.site import Site
@@ -77,11 +79,7 @@ class Gateway(MultiService):
             if credential_file is None
             else load_or_create_credential(credential_file)
         )
-        limits = PoolLimits(
-            max_idle=config.portal.pool.max_idle,
-            max_active=config.portal.pool.max_active,
-            idle_timeout=config.portal.pool.idle_timeout,
-        )
+        limits = PoolLimits(**asdict(config.portal.pool))
         relays = [
             _make_relay(reactor, section, config.leases, credential, limits)
             for section in config.portal.relays
@@ -99,6 +97,7 @@ class Gateway(MultiService):
             render_problem=problem_response,
             on_exchange_end=log.access,
             make_request_id=request_id,
+            limits=ChannelLimits(**asdict(config.gateway.limits)),
         )
         self.addService(_Upstreams(relays, list(origins.values())))
         endpoint = serverFromString(reactor, config.gateway.listen_endpoint)

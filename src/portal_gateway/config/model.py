@@ -24,6 +24,7 @@ __all__ = [
     "Config",
     "GatewaySection",
     "LeaseSection",
+    "LimitsSection",
     "LogFormat",
     "LogLevel",
     "LoggingSection",
@@ -64,6 +65,29 @@ class Origin(NamedTuple):
     port: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSection:
+    """``gateway.limits``: what one client may cost. Sizes are bytes, times are seconds.
+
+    ``request_line``, ``header`` and ``body`` bound the parts of a request, ``fields`` is a count;
+    ``body`` None is no limit. ``header_timeout``, ``idle_timeout`` and ``write_stall`` bound the
+    waiting, ``body_rate`` is bytes a second over each ``body_rate_window``. ``connections`` are
+    open ones, in all and from one address.
+    """
+
+    request_line: int = 8 * 1024
+    header: int = 32 * 1024
+    fields: int = 100
+    body: int | None = None
+    header_timeout: float = 10.0
+    idle_timeout: float = 75.0
+    body_rate: int = 500
+    body_rate_window: float = 10.0
+    write_stall: float = 30.0
+    connections: int = 10_000
+    connections_per_address: int = 2_000
+
+
 @dataclass(frozen=True, slots=True)
 class GatewaySection:
     """``gateway``: what the gateway is to its clients.
@@ -74,6 +98,7 @@ class GatewaySection:
 
     listen: str = "127.0.0.1:8080"
     listen_endpoint: str = "tcp:8080:interface=127.0.0.1"
+    limits: LimitsSection = field(default_factory=LimitsSection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +118,16 @@ class RelaySection:
 
 @dataclass(frozen=True, slots=True)
 class PoolSection:
-    """``portal.pool``: bounds of the connections to each lease; ``idle_timeout`` in seconds."""
+    """``portal.pool``: bounds of the connections to each lease, and of waiting for one of them.
+
+    Times are seconds.
+    """
 
     max_idle: int = 100
     max_active: int = 1000
     idle_timeout: float = 300.0
+    max_queue: int = 1000
+    wait_limit: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

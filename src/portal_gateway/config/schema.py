@@ -6,7 +6,7 @@ line here, one field there, and one entry in ``docs/configuration.rst``.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import get_args
+from typing import Any, get_args
 
 from portal_gateway.config.addresses import ListenAddress, listen_address, origin_url, relay_url
 from portal_gateway.config.fields import (
@@ -26,6 +26,7 @@ from portal_gateway.config.model import (
     Config,
     GatewaySection,
     LeaseSection,
+    LimitsSection,
     LogFormat,
     LoggingSection,
     LogLevel,
@@ -37,6 +38,7 @@ from portal_gateway.config.model import (
 )
 from portal_gateway.config.names import api_key, key_id, lease_identity, lease_name
 from portal_gateway.config.reading import Value
+from portal_gateway.config.sizes import size
 from portal_gateway.config.times import duration, timestamp
 
 __all__ = ["CONFIG"]
@@ -44,14 +46,17 @@ __all__ = ["CONFIG"]
 MAX_POOL_CONNECTIONS = 65_536
 """Connections to one lease: a process cannot have more sockets to one address than ports."""
 
+MAX_QUEUE = 1_000_000
+"""Requests that wait for a connection: at some KiB each, more than that is no queue but a leak."""
+
 MAX_DESCRIPTION = 200
 """Characters of a key's description, which is shown in lists."""
 
 _KEY_LIST = "a list of API keys (this version reads no keys from a database)"
 
 
-def _gateway(listen: ListenAddress | None = None) -> GatewaySection:
-    return GatewaySection() if listen is None else GatewaySection(*listen)
+def _gateway(listen: ListenAddress | None = None, **others: Any) -> GatewaySection:
+    return GatewaySection(**others) if listen is None else GatewaySection(*listen, **others)
 
 
 def _api_key(
@@ -145,8 +150,28 @@ _POOL = Section(
         "max_idle": whole_number(0, MAX_POOL_CONNECTIONS),
         "max_active": whole_number(1, MAX_POOL_CONNECTIONS),
         "idle_timeout": duration(1, 86_400),
+        "max_queue": whole_number(0, MAX_QUEUE),
+        "wait_limit": duration(0.001, 3600),
     },
     check=_idle_fits_active,
+)
+
+_LIMITS = Section(
+    LimitsSection,
+    {
+        # Below these a browser could not get in, above them one request is an attack.
+        "request_line": size(256, 1024**2),
+        "header": size(1024, 1024**2),
+        "fields": whole_number(10, 10_000),
+        "body": size(0, 2**50),
+        "header_timeout": duration(0.1, 3600),
+        "idle_timeout": duration(0.1, 86_400),
+        "body_rate": size(1, 2**30),
+        "body_rate_window": duration(0.1, 3600),
+        "write_stall": duration(0.1, 3600),
+        "connections": whole_number(1, 1_000_000),
+        "connections_per_address": whole_number(1, 1_000_000),
+    },
 )
 
 _PORTAL = Section(
@@ -161,7 +186,7 @@ _PORTAL = Section(
 CONFIG = Section(
     Config,
     {
-        "gateway": Section(_gateway, {"listen": listen_address}),
+        "gateway": Section(_gateway, {"listen": listen_address, "limits": _LIMITS}),
         "portal": _PORTAL,
         "auth": Section(
             AuthSection,
