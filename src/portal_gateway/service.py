@@ -14,7 +14,7 @@ from typing import Any, TextIO, TypeVar, cast
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint, serverFromString, wrapClientTLS
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
@@ -22,7 +22,6 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import react
 from twisted.logger import ILogObserver, Logger, globalLogBeginner
 from twisted.python.components import Componentized
@@ -31,7 +30,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from portal_gateway.config.loading import ConfigInvalid, load_config
-from portal_gateway.config.model import Config, LeaseSection, Origin, RelaySection
+from portal_gateway.config.model import Config, LeaseSection, Origin, RelaySection, UpstreamTLS
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.problem import problem_response
@@ -40,10 +39,12 @@ from portal_gateway.frontend.site import Site
 from portal_gateway.observe.logs import Log, Sink
 from portal_gateway.observe.request_ids import request_id
 from portal_gateway.policy.credentials import KeyTable
+from portal_gateway.relay.client_tls import ClientTLS
 from portal_gateway.relay.conversations import ask_relay_info
 from portal_gateway.relay.credential_file import CredentialFileError, load_or_create_credential
 from portal_gateway.relay.directory import Directory
 from portal_gateway.relay.endpoints import LeaseEndpoint
+from portal_gateway.relay.origins import HTTPRelay, HTTPRelayURL, origin_endpoint
 from portal_gateway.relay.pool import Pool, PoolLimits
 from portal_gateway.relay.router import Relay, Router
 from portal_gateway.relay.session import RelaySession
@@ -83,13 +84,19 @@ class Gateway(MultiService):
         relays = [
             _make_relay(reactor, section, config.leases, credential, limits)
             for section in config.portal.relays
+            if not section.by_http
+        ]
+        http_relays = [
+            _make_http_relay(reactor, section, limits)
+            for section in config.portal.relays
+            if section.by_http
         ]
         origins = {
-            name: Pool(_origin_endpoint(reactor, lease.origin), reactor, limits)
+            name: Pool(_lease_endpoint(reactor, lease.origin, lease.tls), reactor, limits)
             for name, lease in config.leases.items()
             if lease.origin is not None
         }
-        router = Router(origins, relays)
+        router = Router(origins, relays, http_relays, config.leases)
         tree = build_tree(router, Rules(KeyTable(config.auth.keys)), time.time)
         site = Site(
             tree,
@@ -99,7 +106,9 @@ class Gateway(MultiService):
             make_request_id=request_id,
             limits=ChannelLimits(**asdict(config.gateway.limits)),
         )
-        self.addService(_Upstreams(relays, list(origins.values())))
+        closed_at_end: list[Callable[[], None]] = [pool.close for pool in origins.values()]
+        closed_at_end += [relay.close for relay in http_relays]
+        self.addService(_Upstreams(relays, closed_at_end))
         endpoint = serverFromString(reactor, config.gateway.listen_endpoint)
         self.addService(_Listener(reactor, endpoint, site, config.gateway.listen, announce))
 
@@ -127,7 +136,7 @@ def _make_relay(
     credential: Credential,
     limits: PoolLimits,
 ) -> Relay:
-    session = RelaySession(reactor, section.url, ca_file=section.tls.ca_file)
+    session = RelaySession(reactor, section.url, tls=section.tls)
 
     def ask() -> Deferred[RelayInfo]:
         return ask_relay_info(session.require(), reactor)
@@ -140,19 +149,27 @@ def _make_relay(
     return Relay(session, directory, make_pool)
 
 
-def _origin_endpoint(reactor: Any, origin: Origin) -> IStreamClientEndpoint:
-    endpoint = HostnameEndpoint(reactor, origin.host, origin.port)
-    if origin.scheme == "https":
-        return wrapClientTLS(optionsForClientTLS(origin.host), endpoint)
-    return endpoint
+def _make_http_relay(reactor: Any, section: RelaySection, limits: PoolLimits) -> HTTPRelay:
+    url = HTTPRelayURL.parse(section.url)
+    tls = ClientTLS(section.tls) if url.secure else None
+
+    def make_pool(host: str) -> Pool:
+        return Pool(origin_endpoint(reactor, host, url.port, tls), reactor, limits)
+
+    return HTTPRelay(url, make_pool)
+
+
+def _lease_endpoint(reactor: Any, origin: Origin, tls: UpstreamTLS) -> IStreamClientEndpoint:
+    secure = ClientTLS(tls) if origin.scheme == "https" else None
+    return origin_endpoint(reactor, origin.host, origin.port, secure)
 
 
 class _Upstreams(Service):
     """Keeps the relays' sessions up, and closes every upstream connection at the end."""
 
-    def __init__(self, relays: list[Relay], origins: list[Pool]) -> None:
+    def __init__(self, relays: list[Relay], closed_at_end: list[Callable[[], None]]) -> None:
         self._relays = relays
-        self._origins = origins
+        self._closed_at_end = closed_at_end
 
     def startService(self) -> None:
         super().startService()
@@ -161,8 +178,8 @@ class _Upstreams(Service):
 
     def stopService(self) -> Deferred[list[None]]:
         super().stopService()
-        for pool in self._origins:
-            pool.close()
+        for close in self._closed_at_end:
+            close()
         return gatherResults([relay.stop() for relay in self._relays], consumeErrors=True)
 
 

@@ -1,6 +1,13 @@
 import pytest
 
-from portal_gateway.config.addresses import listen_address, origin_url, relay_url
+from portal_gateway.config.addresses import (
+    host_header,
+    lease_host,
+    listen_address,
+    origin_url,
+    relay_url,
+    server_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +88,11 @@ def test_an_address_that_yaml_reads_as_a_number(read):
         "ws://relay_1:4017",
         "wss://xn--bcher-kva.example/",
         "ws://relay./relay",
+        "https://{lease}.portal.example.com",
+        "https://{lease}.portal.example.com:5443/",
+        "http://{lease}.localhost:4017",
+        "https://portal.example.com",
+        "http://127.0.0.1:4017/base/of/it/",
     ],
 )
 def test_relay_urls(read, text):
@@ -93,7 +105,7 @@ def test_a_scheme_is_read_without_regard_to_case(read):
 
 
 @pytest.mark.parametrize(
-    "text", ["https://portal.example.com", "http://x/relay", "portal.example.com", "ws:/x", "//x"]
+    "text", ["ftp://portal.example.com", "x://x/relay", "portal.example.com", "ws:/x", "//x"]
 )
 def test_what_is_no_relay_url(read, text):
     assert read.reason(relay_url, text).startswith("not a relay URL")
@@ -125,6 +137,21 @@ def test_what_is_no_relay_url(read, text):
         ("ws://bücher.example/", "character that URLs cannot"),
         ("ws://{lease}.example/", "character that URLs cannot"),
         ("ws://host/\\n", "character that URLs cannot"),
+        ("wss://{lease}.example/", "character that URLs cannot"),
+        ("https://a.{lease}.example", "character that URLs cannot"),
+        ("https://{lease}-a.example", "character that URLs cannot"),
+        ("https://{lease}.{lease}.example", "character that URLs cannot"),
+        ("https://{LEASE}.example", "character that URLs cannot"),
+        ("https://{lease}/", "character that URLs cannot"),
+        ("https://{lease}.:5/", "character that URLs cannot"),
+        ("https://example/{lease}.x", "character that URLs cannot"),
+        ("https://user@{lease}.example", "character that URLs cannot"),
+        ("https://{lease}.127.0.0.1", "host must be"),
+        (f"https://{{lease}}.{'a.' * 95}example", "host must be"),
+        ("https://{lease}.example/base", "the URL must end after the host of a lease"),
+        ("https://example/a/../b", "no dot segments"),
+        ("https://example/%2E", "no dot segments"),
+        ("https://example/?x={lease}.a", "character that URLs cannot"),
     ],
 )
 def test_urls_that_are_malformed(read, text, reason):
@@ -148,3 +175,65 @@ def test_what_is_no_origin(read, text):
 @pytest.mark.parametrize("text", ["http://tool/base", "http://tool//", "http://tool/."])
 def test_an_origin_has_no_path(read, text):
     assert read.reason(origin_url, text).startswith("the URL must end after host and port")
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("{lease}.gw.example.com", "{lease}.gw.example.com"),
+        ("{lease}.GW.example.com.", "{lease}.gw.example.com"),
+        ("{lease}.localhost", "{lease}.localhost"),
+    ],
+)
+def test_hosts_of_leases(read, text, host):
+    assert read(lease_host, f'"{text}"') == host
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gw.example.com",
+        "a.{lease}.example.com",
+        "{lease}",
+        "{lease}.",
+        "{lease}-gw.example.com",
+        "{lease}.gw.example.com:443",
+        "{lease}.{lease}.com",
+        "{lease}.127.0.0.1",
+        "{lease}.[::1]",
+        "{lease}.bücher.example",
+        "{lease}.a..b",
+        "{lease}." + "a." * 95 + "example",
+        "https://{lease}.example",
+    ],
+)
+def test_what_is_no_host_of_leases(read, text):
+    assert read.reason(lease_host, f'"{text}"').startswith("bad host")
+
+
+@pytest.mark.parametrize(
+    "text", ["tool", "tool:3000", "api.example.com", "127.0.0.1:1", "[::1]", "[::1]:65535"]
+)
+def test_host_headers(read, text):
+    assert read(host_header, f'"{text}"') == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a b", "a/b", "user@a", "a:", "a:0", "a:65536", "::1", "[::1", "[a]", "a\\r\\nX: 1", "é"],
+)
+def test_what_is_no_host_header(read, text):
+    assert read.reason(host_header, f'"{text}"').startswith("bad host")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("Tool.Example.", "tool.example"), ("127.0.0.1", "127.0.0.1"), ("::1", "::1")],
+)
+def test_server_names(read, text, name):
+    assert read(server_name, f'"{text}"') == name
+
+
+@pytest.mark.parametrize("text", ["", "a:1", "a b", "[::1]", "bücher.example", "*.example"])
+def test_what_is_no_server_name(read, text):
+    assert read.reason(server_name, f'"{text}"').startswith("bad server name")

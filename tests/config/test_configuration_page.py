@@ -26,6 +26,7 @@ SECTIONS = {
     "auth": "auth: {keys: [], %s: x}",
     "auth.keys[]": "auth: {keys: [{%s: x}]}",
     "leases.<name>": "leases: {a: {%s: x}}",
+    "leases.<name>.tls": "leases: {a: {url: https://a, tls: {%s: x}}}",
     "logging": "logging: {%s: x}",
 }
 
@@ -42,7 +43,7 @@ def known(text: str) -> set[str]:
 def test_every_key_is_described_and_no_other():
     keys = {f"{section}.{key}" for section, text in SECTIONS.items() for key in known(text)}
     # A section is not described itself, but by its keys.
-    keys -= {"gateway.limits", "portal.pool", "portal.relays[].tls"}
+    keys -= {"gateway.limits", "portal.pool", "portal.relays[].tls", "leases.<name>.tls"}
     assert keys == KEYS
 
 

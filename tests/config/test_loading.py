@@ -290,7 +290,7 @@ SECRET = "sk_live_s3cr3t0123"
         f"auth: {{keys: [{{key: {SECRET}: x}}]}}",
         f"portal: {{relays: [{{url: 'ws://user:{SECRET}@host/'}}]}}",
         f"portal: {{relays: [{{url: 'ws://host/?token={SECRET}'}}]}}",
-        f"portal: {{relays: [{{url: 'https://{SECRET}.example'}}]}}",
+        f"portal: {{relays: [{{url: 'ftp://{SECRET}.example'}}]}}",
         f"leases: {{a: {{url: 'http://user:{SECRET}@host/'}}}}",
         f"leases: {{a: {{url: 'http://host/?token={SECRET}'}}}}",
     ],

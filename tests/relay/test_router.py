@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.directory import Directory
-from portal_gateway.relay.router import MAX_POOLS, Relay, Router
+from portal_gateway.relay.lease_pools import MAX_POOLS
+from portal_gateway.relay.router import Relay, Router
 from portal_gateway.wire.identity import Credential
 from portal_gateway.wire.messages import ListedLease, RelayInfo
 
@@ -82,10 +83,10 @@ class RouterTests(SynchronousTestCase):
         relay.relay.start()
         origin = FakePool("origin")
         router = Router({"tool": origin}, [relay.relay])
-        self.assertIs(router.find("tool"), origin)
+        self.assertIs(router.find("tool").pool, origin)
         relay.session.lose()
         self.assertTrue(router.ready)
-        self.assertIs(router.find("tool"), origin)
+        self.assertIs(router.find("tool").pool, origin)
 
     def test_a_listed_lease_has_one_pool_by_name_and_by_id(self):
         lease = listed("agent")
@@ -94,9 +95,9 @@ class RouterTests(SynchronousTestCase):
         self.assertFalse(router.ready)
         relay.relay.start()
         self.assertTrue(router.ready)
-        pool = router.find("agent")
+        pool = router.find("agent").pool
         self.assertEqual(pool.lease_id, lease.id)
-        self.assertIs(router.find(lease.id), pool)
+        self.assertIs(router.find(lease.id).pool, pool)
 
     def test_a_lease_that_just_came_is_asked_for(self):
         relay = FakeRelay(self.clock)
@@ -105,7 +106,9 @@ class RouterTests(SynchronousTestCase):
         self.fails(router.find("agent"), "lease_not_found")
         relay.leases = (listed("agent"),)
         self.clock.advance(1.5)
-        self.assertEqual(self.successResultOf(router.find("agent")).lease_id, relay.leases[0].id)
+        self.assertEqual(
+            self.successResultOf(router.find("agent")).pool.lease_id, relay.leases[0].id
+        )
 
     def test_without_relays_a_lease_that_is_not_configured_is_unknown(self):
         self.fails(Router({}, []).find("agent"), "lease_not_found")
@@ -114,7 +117,7 @@ class RouterTests(SynchronousTestCase):
         first, second = FakeRelay(self.clock), FakeRelay(self.clock, listed("agent"))
         for relay in (first, second):
             relay.relay.start()
-        pool = Router({}, [first.relay, second.relay]).find("agent")
+        pool = Router({}, [first.relay, second.relay]).find("agent").pool
         self.assertEqual(pool.lease_id, second.leases[0].id)
 
     def test_a_relay_that_does_not_answer_does_not_delay_one_that_has_the_lease(self):
@@ -124,7 +127,7 @@ class RouterTests(SynchronousTestCase):
         first.directory._ask = Deferred
         second.leases = (listed("agent"),)
         found = Router({}, [first.relay, second.relay]).find("agent")
-        self.assertEqual(self.successResultOf(found).lease_id, second.leases[0].id)
+        self.assertEqual(self.successResultOf(found).pool.lease_id, second.leases[0].id)
 
     def test_when_none_has_it_the_answer_that_says_most_is_given(self):
         away, empty = FakeRelay(self.clock), FakeRelay(self.clock)
@@ -172,7 +175,7 @@ class RouterTests(SynchronousTestCase):
     def test_a_relay_that_is_stopped_closes_its_pools_and_its_session(self):
         relay = FakeRelay(self.clock, listed("agent"))
         relay.relay.start()
-        pool = Router({}, [relay.relay]).find("agent")
+        pool = Router({}, [relay.relay]).find("agent").pool
         stopped = relay.relay.stop()
         self.assertTrue(pool.closed)
         self.assertEqual(self.clock.getDelayedCalls(), [])

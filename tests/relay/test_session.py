@@ -7,6 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.logger import LogLevel
 
+from portal_gateway.config.model import UpstreamTLS
 from portal_gateway.errors import GatewayError
 from portal_gateway.relay.backoff import MAX_WAIT, MIN_WAIT, STEADY
 from portal_gateway.relay.connection import RelayConnection
@@ -398,7 +399,7 @@ def test_a_defect_in_dialling_is_logged_and_does_not_end_the_session(tracebacks)
 def test_a_url_that_cannot_be_used_is_refused_at_once(tmp_path):
     for url, file in (("http://relay.test/", None), ("wss://relay.test/", tmp_path / "none.pem")):
         with pytest.raises((ValueError, OSError)):
-            RelaySession(MemoryReactor(), url, ca_file=file)
+            RelaySession(MemoryReactor(), url, tls=UpstreamTLS(file))
     assert repr(RelaySession(MemoryReactor(), "wss://relay.test/?secret")) == (
         "<RelaySession relay.test:443 idle>"
     )

@@ -10,12 +10,25 @@ from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
 from portal_gateway.config.fields import text
+from portal_gateway.config.model import LEASE_LABEL
 from portal_gateway.config.reading import Value
 from portal_gateway.config.scalars import Text, quote
 
-__all__ = ["ListenAddress", "listen_address", "origin_url", "relay_url"]
+__all__ = [
+    "ListenAddress",
+    "host_header",
+    "lease_host",
+    "listen_address",
+    "origin_url",
+    "relay_url",
+    "server_name",
+]
 
 MAX_PORT = 65_535
+
+_PORTS = range(1, MAX_PORT + 1)
+
+_PLAIN_SCHEMES = ("http", "https")
 
 _BUILT_IN_TYPES = frozenset({"tcp", "ssl", "unix"})
 """Types of endpoint strings that Twisted knows without a plugin; it does not list them."""
@@ -28,7 +41,13 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?=[^.]*[A-Za-z]){_LABEL}\.?")
 _MAX_HOST_NAME = 253
 
+_MAX_LABEL = 63  # RFC 1034 section 3.1
+
+_AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?")
+
 _URL_CHARACTERS = re.compile(r"[!-~]+")
+_LEASE_AND_MORE = re.compile(re.escape(LEASE_LABEL) + "[A-Za-z0-9_]")
+_DOT_SEGMENT = re.compile(r"/(?:\.|%2[eE]){1,2}(?:/|$)")
 _NOT_IN_URLS = re.compile(r"[\"<>\\^`{|}]")
 
 ListenAddress = tuple[str, str]
@@ -110,20 +129,34 @@ def _bad_endpoint(value: Value, kind: str) -> Exception:
 
 
 def relay_url(value: Value) -> str:
-    """Reads the WebSocket URL of a relay: ``ws://`` or ``wss://``, no user, query or fragment."""
-    return _read_url(
+    """Reads the URL of a relay, which has no user, query or fragment.
+
+    ``ws://`` or ``wss://``; or ``http://`` or ``https://``, where the host may start with
+    ``{lease}.`` and then no path may follow.
+    """
+    found = _read_url(
         value,
-        ("ws", "wss"),
-        "not a relay URL: this version reaches a relay by WebSocket; write ws:// or wss://, such as"
-        ' "wss://portal.example.com/relay"',
+        ("ws", "wss", "http", "https"),
+        "not a relay URL; write ws:// or wss://, such as"
+        ' "wss://portal.example.com/relay", or for a relay with a host for each lease'
+        ' "https://{lease}.portal.example.com"',
+        lease_label=True,
     )
+    parts = urlsplit(found)
+    if LEASE_LABEL in found and parts.path not in {"", "/"}:
+        raise value.refuse(
+            "the URL must end after the host of a lease: the request brings the path"
+        )
+    if parts.scheme in _PLAIN_SCHEMES and _DOT_SEGMENT.search(parts.path):
+        raise value.refuse("the URL's path must have no dot segments")
+    return found
 
 
 def origin_url(value: Value) -> str:
     """Reads a plain origin: ``http://`` or ``https://``, host and port, and no path."""
     found = _read_url(
         value,
-        ("http", "https"),
+        _PLAIN_SCHEMES,
         'not the URL of a plain origin; write http:// or https://, such as "http://127.0.0.1:3000"',
     )
     if urlsplit(found).path not in {"", "/"}:
@@ -131,12 +164,63 @@ def origin_url(value: Value) -> str:
     return found
 
 
-def _read_url(value: Value, schemes: tuple[str, ...], otherwise: str) -> str:
-    """Read an absolute URL (RFC 3986 section 3). It is never quoted: it may hold a password."""
-    found = text(value, expected="a URL").text
-    scheme, mark, _ = found.partition("://")
+def server_name(value: Value) -> str:
+    """Reads the name that a server is asked for by TLS: a host name or an IP address."""
+    found = text(value, expected="a host name")
+    if not (_is_ipv4_or_name(found.text) or _is_ipv6(found.text)):
+        raise value.refuse(f"bad server name {found.shown}: it is a host name or an IP address")
+    return found.text.lower().removesuffix(".")
+
+
+def host_header(value: Value) -> str:
+    """Reads what a lease gets as ``Host``: a host, and a port where it is not the scheme's."""
+    found = text(value, expected="a host")
+    match = _AUTHORITY.fullmatch(found.text)
+    if match is None or not _is_any_host(match[1]) or int(match[2] or 1) not in _PORTS:
+        raise value.refuse(
+            f"bad host {found.shown}: it is a name or an IP address (IPv6 in brackets), and perhaps"
+            " a port"
+        )
+    return found.text
+
+
+def lease_host(value: Value) -> str:
+    """Reads the hosts of leases: ``{lease}.`` and the rest of a host name, without a port."""
+    found = text(value, expected="a host such as {lease}.gateway.example.com")
+    rest = found.text.removeprefix(LEASE_LABEL).removesuffix(".").lower()
+    if (
+        not found.text.startswith(LEASE_LABEL)
+        or not _HOST_NAME.fullmatch(rest)
+        or len(rest) + _MAX_LABEL >= _MAX_HOST_NAME
+    ):
+        raise value.refuse(
+            f"bad host {found.shown}: it is {LEASE_LABEL[:-1]}, a dot and the rest of a host name,"
+            " without a port"
+        )
+    return LEASE_LABEL + rest
+
+
+def _is_any_host(host: str) -> bool:
+    if host.startswith("["):
+        return _is_ipv6(host[1:-1]) and "%" not in host
+    return _is_ipv4_or_name(host)
+
+
+def _read_url(
+    value: Value, schemes: tuple[str, ...], otherwise: str, *, lease_label: bool = False
+) -> str:
+    """Read an absolute URL (RFC 3986 section 3). It is never quoted: it may hold a password.
+
+    With ``lease_label`` the host of an HTTP URL may start with ``{lease}.``
+    """
+    whole = text(value, expected="a URL").text
+    scheme, mark, rest = whole.partition("://")
     if not mark or scheme.lower() not in schemes:
         raise value.refuse(otherwise)
+    found = whole
+    if lease_label and scheme.lower() in _PLAIN_SCHEMES and _LEASE_AND_MORE.match(rest):
+        # Any label in its place, the longest one there is.
+        found = f"{scheme}://{'l' * _MAX_LABEL}.{rest.removeprefix(LEASE_LABEL)}"
     if not _URL_CHARACTERS.fullmatch(found) or _NOT_IN_URLS.search(found):
         raise value.refuse(
             "the URL holds a character that URLs cannot: write others than ASCII percent-encoded,"
@@ -155,7 +239,7 @@ def _read_url(value: Value, schemes: tuple[str, ...], otherwise: str) -> str:
         raise value.refuse(f"the URL's port must be from 1 to {MAX_PORT}")
     if not _is_host(parts):
         raise value.refuse("the URL's host must be an IP address (IPv6 in brackets) or a name")
-    return scheme.lower() + found[len(scheme) :]
+    return scheme.lower() + whole[len(scheme) :]
 
 
 def _is_host(parts: SplitResult) -> bool:

@@ -21,6 +21,7 @@ __all__ = [
     "name",
     "sentence_of",
     "text",
+    "true_or_false",
     "whole_number",
 ]
 
@@ -200,6 +201,15 @@ def whole_number(least: int, most: int) -> Reader[int]:
         return number
 
     return read
+
+
+def true_or_false(value: Value) -> bool:
+    """Reads ``true`` or ``false``, without quotes; YAML's other words for them are no better."""
+    found = value.text("true or false")
+    if found.text in {"true", "false"} and (found.plain or found.replaced):
+        return found.text == "true"
+    shown = found.shown if found.meaning is None else found.meaning.words
+    raise value.refuse(f"expected true or false, found {shown}")
 
 
 def choice(noun: str, known: Iterable[str]) -> Reader[str]:

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 from portal_gateway.config.faults import Fault
 
 __all__ = [
+    "DEFAULT_PORTS",
     "DEFAULT_SCOPES",
+    "LEASE_LABEL",
     "MAX_API_KEY_LENGTH",
     "SCOPES",
     "ApiKey",
@@ -32,7 +34,7 @@ __all__ = [
     "PoolSection",
     "PortalSection",
     "RelaySection",
-    "RelayTLS",
+    "UpstreamTLS",
     "key_digest",
 ]
 
@@ -50,6 +52,12 @@ MAX_API_KEY_LENGTH = 512
 
 _DERIVED_ID_DIGITS = 12
 """Hexadecimal digits of a derived key id: 48 bits tell keys apart and do not help to guess one."""
+
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+LEASE_LABEL = "{lease}."
+"""What stands for a lease's own label at the front of a host name."""
 
 
 def key_digest(key: bytes) -> bytes:
@@ -93,27 +101,45 @@ class GatewaySection:
     """``gateway``: what the gateway is to its clients.
 
     ``listen`` is the address as it was written, ``listen_endpoint`` the same as a Twisted endpoint
-    string.
+    string. ``lease_host`` starts with `LEASE_LABEL` and goes on with a host name in lower case.
     """
 
     listen: str = "127.0.0.1:8080"
     listen_endpoint: str = "tcp:8080:interface=127.0.0.1"
     limits: LimitsSection = field(default_factory=LimitsSection)
+    lease_host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class RelayTLS:
-    """``portal.relays[].tls``: ``ca_file`` holds, as PEM, the only authorities that are trusted."""
+class UpstreamTLS:
+    """``tls`` of a relay or a lease: whom to trust, and as whom to ask.
+
+    ``ca_file`` holds, as PEM, the only authorities that are trusted. ``insecure`` takes any
+    certificate. ``server_name`` is what the server is asked for, and what its certificate must be
+    for, instead of the URL's host.
+    """
 
     ca_file: Path | None = None
+    insecure: bool = False
+    server_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RelaySection:
-    """``portal.relays[]``: one relay, by its ``ws://`` or ``wss://`` URL."""
+    """``portal.relays[]``: one relay, by its URL, whose scheme is in lower case.
+
+    With ``ws`` or ``wss`` it speaks Portal's protocol and lists its leases. With ``http`` or
+    ``https`` each lease is an HTTP service, at a host name of its own where the URL's host starts
+    with `LEASE_LABEL`, else at the path ``/peer/<lease>/``.
+    """
 
     url: str
-    tls: RelayTLS = field(default_factory=RelayTLS)
+    tls: UpstreamTLS = field(default_factory=UpstreamTLS)
+
+    @property
+    def by_http(self) -> bool:
+        """Whether it is reached by HTTP, and does not list its leases."""
+        return self.url.startswith("http")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,19 +225,21 @@ class AuthSection:
     keys: tuple[ApiKey, ...] = ()
 
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
 @dataclass(frozen=True, slots=True)
 class LeaseSection:
     """``leases.<name>``: what differs from looking the name up at the relays.
 
-    ``url`` is a plain origin that takes the relay's place; ``identity`` the only lease id that is
-    accepted under this name. At most one of the two is set.
+    ``url`` is a plain origin that takes the relay's place, ``tls`` is for that one; ``identity`` is
+    the only lease id that is accepted under this name. At most one of ``url`` and ``identity`` is
+    set. ``host_header`` is what the lease gets as ``Host``; ``rewrite`` says whether fields of its
+    answers are made to point below the path by which the client reaches it.
     """
 
     url: str | None = None
     identity: str | None = None
+    host_header: str | None = None
+    rewrite: bool = True
+    tls: UpstreamTLS = field(default_factory=UpstreamTLS)
 
     @property
     def origin(self) -> Origin | None:
@@ -220,7 +248,7 @@ class LeaseSection:
             return None
         parts = urlsplit(self.url)
         return Origin(
-            parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+            parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
         )
 
 

@@ -8,18 +8,28 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, get_args
 
-from portal_gateway.config.addresses import ListenAddress, listen_address, origin_url, relay_url
+from portal_gateway.config.addresses import (
+    ListenAddress,
+    host_header,
+    lease_host,
+    listen_address,
+    origin_url,
+    relay_url,
+    server_name,
+)
 from portal_gateway.config.fields import (
     Section,
     choice,
     list_of,
     mapping_of,
     sentence_of,
+    true_or_false,
     whole_number,
 )
 from portal_gateway.config.files import certificate_file, state_file
 from portal_gateway.config.model import (
     DEFAULT_SCOPES,
+    LEASE_LABEL,
     SCOPES,
     ApiKey,
     AuthSection,
@@ -33,7 +43,7 @@ from portal_gateway.config.model import (
     PoolSection,
     PortalSection,
     RelaySection,
-    RelayTLS,
+    UpstreamTLS,
     key_digest,
 )
 from portal_gateway.config.names import api_key, key_id, lease_identity, lease_name
@@ -56,7 +66,9 @@ _KEY_LIST = "a list of API keys (this version reads no keys from a database)"
 
 
 def _gateway(listen: ListenAddress | None = None, **others: Any) -> GatewaySection:
-    return GatewaySection(**others) if listen is None else GatewaySection(*listen, **others)
+    if listen is None:
+        return GatewaySection(**others)
+    return GatewaySection(*listen, **others)
 
 
 def _api_key(
@@ -95,9 +107,31 @@ def _keys_differ(found: Sequence[tuple[Value, ApiKey]]) -> None:
             value.at("id").refuse("the id is an API key, and ids are written to logs")
 
 
+def _authorities_are_asked(tls: UpstreamTLS, value: Value) -> None:
+    if not tls.insecure:
+        return
+    insecure = value.at("insecure")
+    if tls.ca_file is not None:
+        insecure.refuse(
+            f"ca_file (line {value.at('ca_file').line}) and insecure exclude each other:"
+            " no authority is asked when any certificate is good"
+        )
+        return
+    insecure.warn(
+        "certificates are not verified: whoever is on the way can read and change everything"
+    )
+
+
 def _tls_is_used(relay: RelaySection, value: Value) -> None:
-    if relay.tls.ca_file is not None and not relay.url.startswith("wss:"):
-        value.at("tls").refuse("tls is for a wss:// relay; this one is reached without TLS")
+    if relay.tls != UpstreamTLS() and not relay.url.startswith(("wss:", "https:")):
+        value.at("tls").refuse(
+            "tls is for a wss:// or https:// relay; this one is reached without TLS"
+        )
+    if relay.tls.server_name is not None and LEASE_LABEL in relay.url:
+        value.at("tls").at("server_name").refuse(
+            f"each lease of this relay has a server name of its own, by the {LEASE_LABEL[:-1]} of"
+            " its url"
+        )
 
 
 def _relays_differ(found: Sequence[tuple[Value, RelaySection]]) -> None:
@@ -117,6 +151,8 @@ def _idle_fits_active(pool: PoolSection, value: Value) -> None:
 
 
 def _one_way_only(lease: LeaseSection, value: Value) -> None:
+    if lease.tls != UpstreamTLS() and not (lease.url or "").startswith("https:"):
+        value.at("tls").refuse("tls is for a lease with an https:// url")
     if lease.url is not None and lease.identity is not None:
         line = value.at("url").line
         value.at("identity").refuse(
@@ -137,9 +173,15 @@ _API_KEY = Section(
     check=_scopes_given,
 )
 
+_UPSTREAM_TLS = Section(
+    UpstreamTLS,
+    {"ca_file": certificate_file, "insecure": true_or_false, "server_name": server_name},
+    check=_authorities_are_asked,
+)
+
 _RELAY = Section(
     RelaySection,
-    {"url": relay_url, "tls": Section(RelayTLS, {"ca_file": certificate_file})},
+    {"url": relay_url, "tls": _UPSTREAM_TLS},
     required=["url"],
     check=_tls_is_used,
 )
@@ -186,7 +228,9 @@ _PORTAL = Section(
 CONFIG = Section(
     Config,
     {
-        "gateway": Section(_gateway, {"listen": listen_address, "limits": _LIMITS}),
+        "gateway": Section(
+            _gateway, {"listen": listen_address, "limits": _LIMITS, "lease_host": lease_host}
+        ),
         "portal": _PORTAL,
         "auth": Section(
             AuthSection,
@@ -195,7 +239,15 @@ CONFIG = Section(
         "leases": mapping_of(
             lease_name,
             Section(
-                LeaseSection, {"url": origin_url, "identity": lease_identity}, check=_one_way_only
+                LeaseSection,
+                {
+                    "url": origin_url,
+                    "identity": lease_identity,
+                    "host_header": host_header,
+                    "rewrite": true_or_false,
+                    "tls": _UPSTREAM_TLS,
+                },
+                check=_one_way_only,
             ),
         ),
         "logging": Section(

@@ -17,14 +17,14 @@ from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.request import Request
 from portal_gateway.policy.credentials import strip_credentials
 from portal_gateway.relay.http_client import UpstreamExchange
-from portal_gateway.relay.pool import Pool
 from portal_gateway.relay.request_body import BodyFraming
+from portal_gateway.relay.route import Route
 from portal_gateway.relay.router import Router
 from portal_gateway.wire.forwarded import FORWARDING_FIELDS, VIA, forwarded_element
 from portal_gateway.wire.http1_response import ResponseHead
 from portal_gateway.wire.http_fields import Headers, end_to_end, permitted_trailers
 
-__all__ = ["ReverseProxy", "downstream_fields", "upstream_fields"]
+__all__ = ["Carriage", "ReverseProxy", "downstream_fields", "upstream_fields"]
 
 _log = Logger()
 
@@ -53,9 +53,9 @@ class ReverseProxy(Resource):
             request.setResponseCode(_PERMANENT_REDIRECT)
             request.setHeader(b"Location", location)
             return b""
-        carriage = _Carriage(request, exchange.upstream_target)
+        carriage = Carriage(request, exchange.upstream_target)
         found = self._router.find(exchange.lease or "")
-        if isinstance(found, Pool):
+        if isinstance(found, Route):
             carriage.start(found)
         else:
             carriage.wait_for(found)
@@ -63,7 +63,7 @@ class ReverseProxy(Resource):
 
 
 @implementer(IPushProducer)
-class _Carriage:
+class Carriage:
     """One request on its way to a lease and back.
 
     Toward the client's request it is the receiver of the body and the producer of the response;
@@ -76,21 +76,21 @@ class _Carriage:
         self._request = request
         self._target = target
         self._upstream: UpstreamExchange | None = None
-        self._looking: Deferred[Pool] | None = None
+        self._looking: Deferred[Route] | None = None
         self._head_sent = False
         self._over = False
         request.on_disconnect(self._client_gone)
 
-    def wait_for(self, pool: Deferred[Pool]) -> None:
+    def wait_for(self, route: Deferred[Route]) -> None:
         """Start once it is known where the lease is."""
-        self._looking = pool
-        pool.addCallbacks(self._found, self._not_found)
-        pool.addErrback(self._defect)
+        self._looking = route
+        route.addCallbacks(self._found, self._not_found)
+        route.addErrback(self._defect)
 
-    def _found(self, pool: Pool) -> None:
+    def _found(self, route: Route) -> None:
         self._looking = None
         if not self._over:
-            self.start(pool)
+            self.start(route)
 
     def _not_found(self, failure: Failure) -> None:
         self._looking = None
@@ -108,7 +108,7 @@ class _Carriage:
         if not self._over:
             self.response_failed(fault("internal_error", "the request could not be carried"))
 
-    def start(self, pool: Pool) -> None:
+    def start(self, route: Route) -> None:
         """Send the request upstream; its body follows as the client sends it."""
         request = self._request
         head = request.head
@@ -119,9 +119,9 @@ class _Carriage:
         else:
             framing = BodyFraming.chunked()
         request.register_response_producer(self)
-        self._upstream = pool.request(
-            head.method, self._target, upstream_fields(request), self, body=framing
-        )
+        target = route.base + self._target if route.base else self._target
+        fields = upstream_fields(request, route.host)
+        self._upstream = route.pool.request(head.method, target, fields, self, body=framing)
         if request.has_body and not self._over:
             request.read_body(self)
 
@@ -223,10 +223,11 @@ class _Carriage:
             self._upstream.cancel()
 
 
-def upstream_fields(request: Request) -> Headers:
+def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Headers:
     """The header for the lease: the client's end-to-end fields without its credential, and ours.
 
-    The peer is not a trusted proxy, so what it claims about hops before it is dropped.
+    ``upstream_host`` is the Host to send, ``None`` for the one that the client sent. The peer is
+    not a trusted proxy, so what it claims about hops before it is dropped.
     """
     exchange = request.exchange
     via = b""
@@ -243,7 +244,7 @@ def upstream_fields(request: Request) -> Headers:
     scheme = b"https" if request.is_secure else b"http"
     client = exchange.client_address
     return [
-        (b"Host", host),
+        (b"Host", host if upstream_host is None else upstream_host),
         *kept,
         (b"Via", via + VIA),
         (b"X-Forwarded-For", client.encode("ascii", "replace")),

@@ -1,40 +1,36 @@
 """Reaching a relay: from its URL to a ``RelayConnection``, or to the reason why not."""
 
-import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    wrapClientTLS,
-)
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
-from twisted.internet.ssl import (
-    Certificate,
-    optionsForClientTLS,
-    platformTrust,
-    trustRootFromCertificates,
-)
+from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
+from portal_gateway.config.model import UpstreamTLS
 from portal_gateway.relay.carrier import Carrier
+from portal_gateway.relay.client_tls import ClientTLS, trusted_authorities
 from portal_gateway.relay.connection import RelayConnection
 from portal_gateway.relay.lost import Loss, RelayLost, lost_by
+from portal_gateway.relay.tcp import tcp_endpoint
 from portal_gateway.relay.websocket import ClientCarrierFactory
 from portal_gateway.wire.yamux import Role
 
-__all__ = ["DIAL_TIMEOUT", "RelayURL", "dial_relay", "relay_endpoint", "verified_tls"]
+__all__ = [
+    "DIAL_TIMEOUT",
+    "RelayURL",
+    "dial_relay",
+    "relay_endpoint",
+    "relay_tls",
+    "verified_tls",
+]
 
 DIAL_TIMEOUT = 10.0
 """Seconds for name, TCP, TLS and the WebSocket's opening handshake together."""
-
-_PEM_CERTIFICATE = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,40 +69,31 @@ class RelayURL:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def verified_tls(host: str, ca_file: Path | None = None) -> IOpenSSLClientConnectionCreator:
-    """TLS that trusts the platform's authorities, or only those in ``ca_file`` (PEM).
+def relay_tls(host: str, settings: UpstreamTLS) -> IOpenSSLClientConnectionCreator:
+    """TLS toward the relay at ``host``, as its configuration wants it.
 
     No ALPN: without it every server speaks HTTP/1.1, which the opening handshake needs, and servers
     of Twisted 26.10 that were given no protocols end the handshake of a client that names some.
 
-    Raises ``OSError`` when the file cannot be read and ``ValueError`` when it holds no certificate.
+    Raises ``OSError`` when the file of authorities cannot be read and ``ValueError`` when it holds
+    no certificate.
     """
-    if ca_file is None:
-        trust: Any = platformTrust()
-    else:
-        blocks = _PEM_CERTIFICATE.findall(ca_file.read_bytes())
-        if not blocks:
-            raise ValueError(f"{ca_file} holds no PEM certificate")
-        trust = trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks])
-    return optionsForClientTLS(host, trustRoot=trust)
+    name = settings.server_name or host
+    if settings.insecure:
+        return ClientTLS(settings).creator(name)
+    return optionsForClientTLS(name, trustRoot=trusted_authorities(settings.ca_file))
+
+
+def verified_tls(host: str, ca_file: Path | None = None) -> IOpenSSLClientConnectionCreator:
+    """The same with nothing configured, or only the authorities to trust."""
+    return relay_tls(host, UpstreamTLS(ca_file))
 
 
 def relay_endpoint(
     reactor: Any, url: RelayURL, tls: IOpenSSLClientConnectionCreator | None
 ) -> IStreamClientEndpoint:
-    """The way to a relay, up to TLS; an address literal needs no resolver."""
-    address: IPv4Address | IPv6Address | None
-    try:
-        address = ip_address(url.host)
-    except ValueError:
-        address = None
-    endpoint: IStreamClientEndpoint
-    if address is None:
-        endpoint = HostnameEndpoint(reactor, url.host, url.port)
-    elif address.version == 4:
-        endpoint = TCP4ClientEndpoint(reactor, url.host, url.port)
-    else:
-        endpoint = TCP6ClientEndpoint(reactor, url.host, url.port)
+    """The way to a relay, up to TLS."""
+    endpoint = tcp_endpoint(reactor, url.host, url.port)
     return endpoint if tls is None else wrapClientTLS(tls, endpoint)
 
 

@@ -1,20 +1,27 @@
-"""From the lease that a request names to the pool of connections that reaches it."""
+"""From the lease that a request names to the way that leads to it.
+
+A configured origin comes first. Then come the relays that list their leases, in the order of the
+configuration: the first that lists the lease now has it. Then come the relays without a list, which
+may have it: one that has a connection to it at once, else, when the connected relays with a list
+were asked anew and know nothing of it, the first whose leases can have such a name. Only that one
+is tried. A lease whose identity is pinned is never looked for where there is no identity to check.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
+from portal_gateway.config.model import LeaseSection
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.directory import Directory
+from portal_gateway.relay.lease_pools import LeasePools
+from portal_gateway.relay.origins import HTTPRelay
 from portal_gateway.relay.pool import Pool
+from portal_gateway.relay.route import Route
 from portal_gateway.relay.session import RelaySession
 
-__all__ = ["MAX_POOLS", "Relay", "Router"]
-
-MAX_POOLS = 1024
-"""Pools kept per relay before those without a connection are let go; one that is gone costs its
-next request a dial."""
+__all__ = ["Relay", "Router"]
 
 _GRAVITY = ("lease_not_found", "relay_unavailable", "lease_offline", "identity_mismatch")
 """When no relay has the lease, the answer that says most, last. A relay that is away may hold the
@@ -29,8 +36,7 @@ class Relay:
     ) -> None:
         self.session = session
         self.directory = directory
-        self._make_pool = make_pool
-        self._pools: dict[str, Pool] = {}
+        self._pools = LeasePools(make_pool)
         session.on_connected.append(lambda _connection: directory.start())
         session.on_lost.append(lambda _reason: directory.stop())
 
@@ -41,44 +47,42 @@ class Relay:
     def stop(self) -> Deferred[None]:
         """Close every connection of this relay; fires when the session is gone."""
         self.directory.stop()
-        for pool in self._pools.values():
-            pool.close()
-        self._pools.clear()
+        self._pools.close()
         return self.session.stop()
 
     def pool(self, lease_id: str) -> Pool:
         """The pool of connections to a lease of this relay."""
-        pool = self._pools.get(lease_id)
-        if pool is None:
-            if len(self._pools) >= MAX_POOLS:
-                self._drop_unused()
-            pool = self._pools[lease_id] = self._make_pool(lease_id)
-        return pool
-
-    def _drop_unused(self) -> None:
-        unused = [
-            lease_id
-            for lease_id, pool in self._pools.items()
-            if not (pool.idle or pool.active or pool.dialling or pool.queued)
-        ]
-        for lease_id in unused:
-            self._pools.pop(lease_id).close()
+        return self._pools.get(lease_id)
 
 
 class Router:
-    """Finds the pool for a lease: a configured origin first, then the relays in their order."""
+    """Finds the way to a lease.
 
-    def __init__(self, origins: Mapping[str, Pool], relays: Sequence[Relay]) -> None:
-        self._origins = dict(origins)
+    ``origins`` are the pools of the leases that have a ``url``; ``leases`` what the configuration
+    says of leases.
+    """
+
+    def __init__(
+        self,
+        origins: Mapping[str, Pool],
+        relays: Sequence[Relay],
+        http_relays: Sequence[HTTPRelay] = (),
+        leases: Mapping[str, LeaseSection] | None = None,
+    ) -> None:
+        self._leases = dict(leases or {})
+        self._origins = {name: self._as_configured(name, Route(p)) for name, p in origins.items()}
         self._relays = tuple(relays)
+        self._http_relays = tuple(http_relays)
 
     @property
     def ready(self) -> bool:
-        """Whether there is any way upstream."""
-        return bool(self._origins) or any(relay.session.connected for relay in self._relays)
+        """Whether there is any way upstream: relays reached by HTTP are taken to be there."""
+        return bool(self._origins or self._http_relays) or any(
+            relay.session.connected for relay in self._relays
+        )
 
-    def find(self, lease: str) -> Pool | Deferred[Pool]:
-        """The pool for ``lease``, at once where the lease is known, else after asking the relays.
+    def find(self, lease: str) -> Route | Deferred[Route]:
+        """The way to ``lease``, at once where the lease is known, else after asking the relays.
 
         The Deferred fails with a `GatewayError`: ``lease_not_found``, ``lease_offline``,
         ``identity_mismatch`` or ``relay_unavailable``.
@@ -90,15 +94,54 @@ class Router:
             if relay.session.connected:
                 listed = relay.directory.find(lease)
                 if listed is not None:
-                    return relay.pool(listed.id)
-        return self._ask(lease)
+                    return self._as_configured(lease, Route(relay.pool(listed.id)))
+        section = self._leases.get(lease)
+        if self._http_relays and (section is None or section.identity is None):
+            return self._find_by_http(lease)
+        return self._ask(lease, self._relays)
 
-    def _ask(self, lease: str) -> Deferred[Pool]:
-        if not self._relays:
-            return fail(fault("lease_not_found", "no lease of that name is configured"))
-        questions = [self._ask_one(relay, lease) for relay in self._relays]
+    def _as_configured(self, lease: str, route: Route) -> Route:
+        section = self._leases.get(lease)
+        if section is None:
+            return route
+        host = route.host if section.host_header is None else section.host_header.encode("ascii")
+        return route._replace(host=host, rewrite=section.rewrite)
+
+    def _find_by_http(self, lease: str) -> Route | Deferred[Route]:
+        connected = [relay for relay in self._relays if relay.session.connected]
+        if not connected or any(relay.is_used(lease) for relay in self._http_relays):
+            route = self._http_route(lease)
+            return self._ask(lease, self._relays) if route is None else route
+        # A lease that just came to a relay with a list is not in the list that we have.
+        return self._ask(lease, connected).addErrback(self._not_listed, lease)
+
+    def _not_listed(self, failure: Failure, lease: str) -> Route:
+        failure.trap(GatewayError)
+        route = self._http_route(lease)
+        if route is None:
+            failure.raiseException()
+        return route
+
+    def _http_route(self, lease: str) -> Route | None:
+        for relay in self._http_relays:
+            route = relay.route(lease)
+            if route is not None:
+                return self._as_configured(lease, route)
+        return None
+
+    def _ask(self, lease: str, relays: Sequence[Relay]) -> Deferred[Route]:
+        if not relays:
+            detail = (
+                "no host name can hold the lease's name"
+                if self._http_relays
+                else "no lease of that name is configured"
+            )
+            return fail(fault("lease_not_found", detail))
+        questions = [self._ask_one(relay, lease) for relay in relays]
         answers = DeferredList(questions, fireOnOneCallback=True, consumeErrors=True)
-        return answers.addCallback(_first_or_gravest)
+        return answers.addCallback(_first_or_gravest).addCallback(
+            lambda pool: self._as_configured(lease, Route(pool))
+        )
 
     @staticmethod
     def _ask_one(relay: Relay, lease: str) -> Deferred[Pool]:

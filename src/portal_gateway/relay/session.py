@@ -20,7 +20,6 @@ stopped, and networks that drop packets, which TCP would take many minutes to no
 
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
@@ -29,11 +28,12 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from portal_gateway.config.model import UpstreamTLS
 from portal_gateway.errors import fault
 from portal_gateway.relay.backoff import Backoff
 from portal_gateway.relay.connection import RelayConnection
 from portal_gateway.relay.lost import Loss, RelayLost
-from portal_gateway.relay.relay_dialling import RelayURL, dial_relay, verified_tls
+from portal_gateway.relay.relay_dialling import RelayURL, dial_relay, relay_tls
 
 __all__ = ["PING_INTERVAL", "PING_TIMEOUT", "WAKE_INTERVAL", "RelaySession", "State"]
 
@@ -62,9 +62,8 @@ class State(StrEnum):
 class RelaySession:
     """Keeps a connection to the relay at ``url``.
 
-    ``ca_file`` holds, as PEM, the only authorities that a ``wss`` relay's certificate may come
-    from; without it the platform's are trusted. ``rng`` draws the waits. ``dial`` makes one attempt
-    in place of the network.
+    ``tls`` is for a ``wss`` relay. ``rng`` draws the waits. ``dial`` makes one attempt in place of
+    the network.
 
     ``on_connected`` is called with each new connection, ``on_lost`` with the ``RelayLost`` of each
     that was up. ``round_trip`` is the last measured, in seconds; ``attempts`` and ``connects``
@@ -79,7 +78,7 @@ class RelaySession:
         reactor: Any,
         url: str,
         *,
-        ca_file: Path | None = None,
+        tls: UpstreamTLS = UpstreamTLS(),  # noqa: B008 - it is frozen
         rng: Random | None = None,
         dial: Callable[[], Deferred[RelayConnection]] | None = None,
     ) -> None:
@@ -94,7 +93,7 @@ class RelaySession:
         self.attempts = 0
         self.connects = 0
         self._reactor = reactor
-        self._dial = dial or _dialler(reactor, relay, ca_file)
+        self._dial = dial or _dialler(reactor, relay, tls)
         self._backoff = Backoff(rng or SystemRandom())
         self._attempt: Deferred[RelayConnection] | None = None
         self._started_at = 0.0
@@ -270,10 +269,10 @@ class RelaySession:
 
 
 def _dialler(
-    reactor: Any, relay: RelayURL, ca_file: Path | None
+    reactor: Any, relay: RelayURL, tls: UpstreamTLS
 ) -> Callable[[], Deferred[RelayConnection]]:
-    tls = verified_tls(relay.host, ca_file) if relay.secure else None
-    return lambda: dial_relay(reactor, relay, tls)
+    creator = relay_tls(relay.host, tls) if relay.secure else None
+    return lambda: dial_relay(reactor, relay, creator)
 
 
 def _ignore(reason: Failure) -> None:

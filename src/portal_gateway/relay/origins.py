@@ -1,0 +1,112 @@
+"""Ways to HTTP services: plain origins, and relays that are reached by HTTP."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from twisted.internet.interfaces import IStreamClientEndpoint
+
+from portal_gateway.config.model import DEFAULT_PORTS, LEASE_LABEL
+from portal_gateway.relay.client_tls import ClientTLS, TLSEndpoint
+from portal_gateway.relay.lease_pools import LeasePools
+from portal_gateway.relay.pool import Pool
+from portal_gateway.relay.route import Route
+from portal_gateway.relay.tcp import tcp_endpoint
+from portal_gateway.wire.dns_label import label_of
+
+__all__ = ["HTTPRelay", "HTTPRelayURL", "origin_endpoint"]
+
+_MAX_HOST_NAME = 253  # RFC 1035 section 2.3.4, without the root's label
+
+_SEGMENT_SAFE = "!$&'()*+,=:@-._~"
+"""What may stand as it is in a path segment (RFC 3986 section 3.3), but ``;``: some servers take
+what follows for a parameter."""
+
+
+def origin_endpoint(
+    reactor: Any, host: str, port: int, tls: ClientTLS | None
+) -> IStreamClientEndpoint:
+    """The way to an HTTP service, TLS included where there is some."""
+    endpoint = tcp_endpoint(reactor, host, port)
+    return endpoint if tls is None else TLSEndpoint(endpoint, tls, host)
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPRelayURL:
+    """The URL of a relay that is reached by HTTP, taken apart.
+
+    ``host`` is a whole host name, or, when ``by_host``, what follows the lease's label, with its
+    dot. ``authority_port`` is what a Host field needs after the name. ``base`` is the path before
+    ``/peer/``, without a slash at its end; by host it is empty.
+    """
+
+    text: str
+    secure: bool
+    by_host: bool
+    host: str
+    port: int
+    authority_port: str
+    base: str
+
+    @classmethod
+    def parse(cls, text: str) -> "HTTPRelayURL":
+        """Take a URL apart that the configuration has checked."""
+        parts = urlsplit(text)
+        default = DEFAULT_PORTS[parts.scheme]
+        host = parts.hostname or ""
+        port = parts.port or default
+        by_host = host.startswith(LEASE_LABEL)
+        return cls(
+            text,
+            parts.scheme == "https",
+            by_host,
+            host.removeprefix(LEASE_LABEL),
+            port,
+            "" if port == default else f":{port}",
+            "" if by_host else parts.path.rstrip("/"),
+        )
+
+
+class HTTPRelay:
+    """A relay without a list of its leases: a request finds out whether a lease is there.
+
+    By host, each lease has a host name of its own, and a pool. By path, all leases share the
+    connections to the one host there is.
+
+    ``make_pool`` makes the pool for a host name.
+    """
+
+    def __init__(self, url: HTTPRelayURL, make_pool: Callable[[str], Pool]) -> None:
+        self.url = url
+        self._pools = LeasePools(make_pool)
+
+    def route(self, lease: str) -> Route | None:
+        """The way to ``lease``, which may be there; ``None`` where it cannot be by its name."""
+        url = self.url
+        if url.by_host:
+            label = label_of(lease)
+            if label is None or len(label) + len(url.host) > _MAX_HOST_NAME:
+                return None
+            host = label + url.host
+            return Route(self._pools.get(host), (host + url.authority_port).encode("ascii"))
+        authority = f"[{url.host}]" if ":" in url.host else url.host
+        # Encoded in one way only, whatever way the client chose: a relay that tells two ways
+        # apart has another lease under the second, and the guards have seen one name.
+        base = f"{url.base}/peer/{quote(lease, safe=_SEGMENT_SAFE)}"
+        return Route(
+            self._pools.get(url.host),
+            (authority + url.authority_port).encode("ascii"),
+            base.encode("ascii"),
+        )
+
+    def is_used(self, lease: str) -> bool:
+        """Whether there is a connection to ``lease``, or a request for it under way."""
+        if not self.url.by_host:
+            return False
+        label = label_of(lease)
+        return label is not None and self._pools.is_used(label + self.url.host)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pools.close()
