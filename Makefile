@@ -22,7 +22,7 @@ demo: .venv/.demo-installed
 # The repository's root is on PYTHONPATH because twistd does not find the plugin of an editable install.
 test: .venv/.dev-installed
 	tests/install-servers.sh
-	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -rs $(PYTEST_ARGS)
 
 lint: .venv/.dev-installed docs
 	$(BIN)/ruff check .

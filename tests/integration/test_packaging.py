@@ -3,6 +3,7 @@
 An editable install is not found by twistd, so only a wheel can show that the plugin is.
 """
 
+import os
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
-        env={"PATH": "/usr/bin:/bin"},
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -48,7 +49,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy2(ROOT / name, top / "copy" / name)
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", top, top / "copy", cwd=top)
+    run(*pip, "wheel", "--no-deps", "-w", top, top / "copy", cwd=top)
     (built,) = top.glob("*.whl")
     return built
 
