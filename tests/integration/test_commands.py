@@ -24,10 +24,19 @@ CURL_LINES = {
 """A part of each line of the demo, and what its answer holds."""
 
 
+TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from portal_gateway.cli import main
+main()
+"""
+"""What a terminal does: a shell in the background starts its children with SIGINT ignored."""
+
+
 def command(*arguments):
     return programs.Program(
         arguments[0],
-        [sys.executable, "-m", "portal_gateway.cli", *arguments],
+        [sys.executable, "-c", TERMINAL, *arguments],
         environment={
             "PYTHONPATH": os.pathsep.join((str(programs.ROOT / "src"), str(programs.ROOT))),
             "PYTHONUNBUFFERED": "1",
