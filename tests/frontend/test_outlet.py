@@ -1,4 +1,6 @@
-from portal_gateway.frontend.outlet import PIECE, Outlet
+import sys
+
+from portal_gateway.frontend.outlet import PIECE, STEP, Outlet
 from tests.frontend.serving import Producer
 
 
@@ -54,6 +56,19 @@ def test_holding_is_bounded() -> None:
     assert not sink.outlet.holds
 
 
+def test_large_data_is_not_copied_for_each_client() -> None:
+    sink = Sink()
+    data = b"x" * 50 * PIECE
+    before = sys.getrefcount(data)
+    sink.outlet.hold(b"head")
+    sink.outlet.hold(data)
+    assert sink.size < 2 * PIECE
+    assert sys.getrefcount(data) > before
+    while sink.writes:
+        sink.drain()
+    assert sys.getrefcount(data) == before
+
+
 def test_large_data_goes_in_pieces_as_the_client_takes_them() -> None:
     sink = Sink()
     data = bytes(range(256)) * 4096
@@ -61,8 +76,8 @@ def test_large_data_goes_in_pieces_as_the_client_takes_them() -> None:
     sink.outlet.write(b"end")
     taken = b""
     while sink.writes:
-        assert sink.size <= 2 * PIECE
-        assert max(map(len, sink.writes)) <= PIECE
+        assert sink.size <= PIECE + STEP
+        assert max(map(len, sink.writes)) <= STEP
         taken += sink.drain()
     assert taken == data + b"end"
     assert sink.told == ["blocked", "drained"]

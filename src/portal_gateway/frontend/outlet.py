@@ -10,14 +10,17 @@ from typing import Protocol
 from twisted.internet.interfaces import IAddress, IPushProducer
 from zope.interface import implementer
 
-__all__ = ["PIECE", "Outlet", "Transport", "Watcher"]
+__all__ = ["PIECE", "STEP", "Outlet", "Transport", "Watcher"]
 
 PIECE = 64 * 1024
-"""Bytes handed to the transport at once.
+"""Bytes that are handed to the transport in one write at most: what one read of a socket brings.
 
 A transport asks for a pause above as many, so it never holds more than twice that: so much a client
 has to take before the write stall.
 """
+
+STEP = 16 * 1024
+"""Bytes of a larger write that are handed over at a time, so that little waits in the transport."""
 
 
 class Transport(Protocol):
@@ -97,8 +100,14 @@ class Outlet:
 
     def hold(self, data: bytes) -> None:
         """Write ``data`` together with what follows, at the latest at `flush`."""
+        size = len(data)
+        if size > PIECE:
+            # Joining would copy it, once for every client that is sent the same large body.
+            self.flush()
+            self.write(data)
+            return
         self._held.append(data)
-        self._held_size += len(data)
+        self._held_size += size
         if self._held_size > PIECE:
             self.flush()
 
@@ -125,10 +134,10 @@ class Outlet:
         queue = self._queue
         while queue and not self._congested:
             data = queue.popleft()
-            if len(data) > PIECE:
+            if len(data) > STEP:
                 view = memoryview(data)
-                queue.appendleft(view[PIECE:])
-                data = view[:PIECE]
+                queue.appendleft(view[STEP:])
+                data = view[:STEP]
             self._transport.write(bytes(data))
 
     def register(self, producer: IPushProducer) -> None:
