@@ -9,31 +9,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from os import environ
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, cast
+from typing import Any, TextIO, TypeVar
 
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import (
-    IAddress,
-    IListeningPort,
     IStreamClientEndpoint,
-    IStreamServerEndpoint,
 )
 from twisted.internet.task import react
 from twisted.logger import ILogObserver, Logger, globalLogBeginner
 from twisted.python.components import Componentized
-from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
+from twisted.web.resource import IResource
 
 from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import Config, LeaseSection, Origin, RelaySection, UpstreamTLS
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.limits import ChannelLimits
+from portal_gateway.frontend.listening import Listener
+from portal_gateway.frontend.negotiation import ALPN
 from portal_gateway.frontend.problem import problem_response
+from portal_gateway.frontend.redirect import RedirectToHTTPS
 from portal_gateway.frontend.routes import build_tree
 from portal_gateway.frontend.site import Site
 from portal_gateway.observe.logs import Log, Sink
@@ -48,6 +45,7 @@ from portal_gateway.relay.origins import HTTPRelay, HTTPRelayURL, origin_endpoin
 from portal_gateway.relay.pool import Pool, PoolLimits
 from portal_gateway.relay.router import Relay, Router
 from portal_gateway.relay.session import RelaySession
+from portal_gateway.tls.rotation import Rotation
 from portal_gateway.wire.identity import Credential
 from portal_gateway.wire.messages import RelayInfo
 
@@ -98,19 +96,30 @@ class Gateway(MultiService):
         }
         router = Router(origins, relays, http_relays, config.leases)
         tree = build_tree(router, Rules(KeyTable(config.auth.keys)), time.time)
-        site = Site(
-            tree,
-            reactor,
-            render_problem=problem_response,
-            on_exchange_end=log.access,
-            make_request_id=request_id,
-            limits=ChannelLimits(**asdict(config.gateway.limits)),
-        )
+
+        def serve(resource: IResource) -> Site:
+            return Site(
+                resource,
+                reactor,
+                render_problem=problem_response,
+                on_exchange_end=log.access,
+                make_request_id=request_id,
+                limits=ChannelLimits(**asdict(config.gateway.limits)),
+            )
+
         closed_at_end: list[Callable[[], None]] = [pool.close for pool in origins.values()]
         closed_at_end += [relay.close for relay in http_relays]
         self.addService(_Upstreams(relays, closed_at_end))
-        endpoint = serverFromString(reactor, config.gateway.listen_endpoint)
-        self.addService(_Listener(reactor, endpoint, site, config.gateway.listen, announce))
+        gateway = config.gateway
+        tls = gateway.tls
+        rotation = None if tls is None else Rotation(reactor, tls.files, ALPN)
+        listener = Listener(
+            reactor, gateway.listen, gateway.listen_endpoint, serve(tree), announce, rotation
+        )
+        self.addService(listener)
+        if tls is not None and tls.redirect_from is not None:
+            redirect = RedirectToHTTPS(lambda: tls.redirect_port or listener.port)
+            self.addService(Listener(reactor, *tls.redirect_from, serve(redirect)))
 
     def setServiceParent(self, parent: object) -> None:
         """Join ``parent``; twistd asks its application which observer is to write the log."""
@@ -181,76 +190,6 @@ class _Upstreams(Service):
         for close in self._closed_at_end:
             close()
         return gatherResults([relay.stop() for relay in self._relays], consumeErrors=True)
-
-
-class _Listener(Service):
-    """Listens, or ends the process with one line that says why it cannot."""
-
-    def __init__(
-        self,
-        reactor: Any,
-        endpoint: IStreamServerEndpoint,
-        site: Site,
-        address: str,
-        announce: Callable[[str], object],
-    ) -> None:
-        self._reactor = reactor
-        self._endpoint = endpoint
-        self._site = site
-        self._address = address
-        self._announce = announce
-        self._listening: Deferred[IListeningPort] | None = None
-        self._port: IListeningPort | None = None
-
-    def privilegedStartService(self) -> None:
-        """Take the address while there still are privileges to take it with."""
-        super().privilegedStartService()
-        listening = self._endpoint.listen(self._site)
-        failed: list[Failure] = []
-        listening.addCallbacks(self._took, failed.append)
-        if failed:
-            raise SystemExit(f"portal-gateway: {self._why_not(failed[0])}")
-        self._listening = listening
-
-    def startService(self) -> None:
-        super().startService()
-        if self._listening is not None:
-            self._listening.addCallbacks(self._ready, self._not_ready)
-
-    def _took(self, port: IListeningPort) -> IListeningPort:
-        self._port = port
-        return port
-
-    def _ready(self, port: IListeningPort) -> None:
-        url = _url_of(port.getHost())
-        _log.info("listening on {url}", url=url)
-        self._announce(url)
-
-    def _not_ready(self, failure: Failure) -> None:
-        _log.critical("{why}", why=self._why_not(failure))
-        self._reactor.stop()
-
-    def _why_not(self, failure: Failure) -> str:
-        error = failure.value
-        why = error.socketError if isinstance(error, CannotListenError) else error
-        return f"cannot listen on {self._address}: {why}"
-
-    def stopService(self) -> Deferred[Any]:
-        super().stopService()
-        ended: list[Deferred[Any]] = [self._site.stop()]
-        if self._port is not None:
-            ended.append(maybeDeferred(cast("Any", self._port.stopListening)))
-        return gatherResults(ended, consumeErrors=True)
-
-
-def _url_of(address: IAddress) -> str:
-    match address:
-        case IPv4Address(host=host, port=port):
-            return f"http://{host}:{port}/"
-        case IPv6Address(host=host, port=port):
-            return f"http://[{host}]:{port}/"
-        case _:
-            return str(address)
 
 
 class Options(UsageOptions):

@@ -5,6 +5,7 @@ from pathlib import Path
 from portal_gateway.config.faults import ConfigInvalid, Fault
 from portal_gateway.config.loading import load_config, load_config_text
 from portal_gateway.config.report import describe, describe_faults
+from tests.tls.tls_world import Certified
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -84,7 +85,9 @@ def test_what_the_example_shows_as_comments_is_valid_too(tmp_path, certificate):
     shown = re.sub(r"^( *)# ( *(?:- )?[a-z_-]+:)", r"\1\2", text, flags=re.MULTILINE)
     shown = shown.replace("/var/lib/portal-gateway", str(tmp_path))
     shown = shown.replace("/etc/portal-gateway/relay-ca.pem", str(tmp_path / "ca.pem"))
+    shown = shown.replace("/etc/portal-gateway/tls", str(tmp_path))
     (tmp_path / "ca.pem").write_bytes(certificate)
+    Certified(now=datetime.now(UTC)).write(tmp_path)
     config = load_config_text(shown, "example", {"API_KEY_1": "sk_live_from_environment"})
     (key,) = config.auth.keys
     assert key.id == "n8n"

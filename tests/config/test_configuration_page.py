@@ -1,11 +1,13 @@
 """The page of the documentation names every key, and only keys that there are."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from portal_gateway.config.loading import ConfigInvalid, load_config_text
+from tests.tls.tls_world import Certified
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.rst").read_text(encoding="utf-8")
 
@@ -19,6 +21,7 @@ EXAMPLES = [
 SECTIONS = {
     "gateway": "gateway: {%s: x}",
     "gateway.limits": "gateway: {limits: {%s: x}}",
+    "gateway.tls": "gateway: {tls: {%s: x}}",
     "portal": "portal: {%s: x}",
     "portal.relays[]": "portal: {relays: [{%s: x}]}",
     "portal.relays[].tls": "portal: {relays: [{url: wss://a/, tls: {%s: x}}]}",
@@ -43,7 +46,13 @@ def known(text: str) -> set[str]:
 def test_every_key_is_described_and_no_other():
     keys = {f"{section}.{key}" for section, text in SECTIONS.items() for key in known(text)}
     # A section is not described itself, but by its keys.
-    keys -= {"gateway.limits", "portal.pool", "portal.relays[].tls", "leases.<name>.tls"}
+    keys -= {
+        "gateway.tls",
+        "gateway.limits",
+        "portal.pool",
+        "portal.relays[].tls",
+        "leases.<name>.tls",
+    }
     assert keys == KEYS
 
 
@@ -55,6 +64,7 @@ def test_every_section_is_described():
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_is_valid(example, tmp_path, certificate):
     (tmp_path / "relay-ca.pem").write_bytes(certificate)
+    Certified(now=datetime.now(UTC)).write(tmp_path)
     environ = {"API_KEY_1": "sk_live_from_environment_1", "API_KEY_2": "sk_live_from_environment_2"}
     load_config_text(example, "example", environ, directory=tmp_path)
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from portal_gateway.config.faults import Fault
+from portal_gateway.tls.files import TLSFiles
 
 __all__ = [
     "DEFAULT_PORTS",
@@ -34,6 +35,7 @@ __all__ = [
     "PoolSection",
     "PortalSection",
     "RelaySection",
+    "TLSSection",
     "UpstreamTLS",
     "key_digest",
 ]
@@ -97,15 +99,31 @@ class LimitsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class TLSSection:
+    """``gateway.tls``, where it is enabled: HTTPS.
+
+    ``redirect_from`` is the address of a plain listener that redirects, as it was written and as a
+    Twisted endpoint string; ``redirect_port`` the port that it redirects to, ``None`` for the one
+    that is listened on.
+    """
+
+    files: TLSFiles
+    redirect_from: tuple[str, str] | None = None
+    redirect_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySection:
     """``gateway``: what the gateway is to its clients.
 
     ``listen`` is the address as it was written, ``listen_endpoint`` the same as a Twisted endpoint
-    string. ``lease_host`` starts with `LEASE_LABEL` and goes on with a host name in lower case.
+    string. ``tls`` is ``None`` where clients come in without it. ``lease_host`` starts with
+    `LEASE_LABEL` and goes on with a host name in lower case.
     """
 
     listen: str = "127.0.0.1:8080"
     listen_endpoint: str = "tcp:8080:interface=127.0.0.1"
+    tls: TLSSection | None = None
     limits: LimitsSection = field(default_factory=LimitsSection)
     lease_host: str | None = None
 

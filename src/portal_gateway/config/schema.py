@@ -50,6 +50,7 @@ from portal_gateway.config.names import api_key, key_id, lease_identity, lease_n
 from portal_gateway.config.reading import Value
 from portal_gateway.config.sizes import size
 from portal_gateway.config.times import duration, timestamp
+from portal_gateway.config.tls_section import TLS, check_listeners
 
 __all__ = ["CONFIG"]
 
@@ -229,7 +230,9 @@ CONFIG = Section(
     Config,
     {
         "gateway": Section(
-            _gateway, {"listen": listen_address, "limits": _LIMITS, "lease_host": lease_host}
+            _gateway,
+            {"listen": listen_address, "limits": _LIMITS, "lease_host": lease_host, "tls": TLS},
+            check=check_listeners,
         ),
         "portal": _PORTAL,
         "auth": Section(
