@@ -58,7 +58,10 @@ def check_logs() -> None:
         if program.ours
         for line in program.take_wrong()
     ]
-    programs.STARTED[:] = [program for program in programs.STARTED if program.alive]
+    ended = [program for program in programs.STARTED if not program.alive]
+    for program in ended:
+        program.stop()
+        programs.STARTED.remove(program)
     if wrong:
         pytest.fail("\n".join(wrong), pytrace=False)
 
