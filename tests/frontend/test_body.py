@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal_gateway.errors import fault
@@ -136,6 +136,7 @@ def test_dropping() -> None:
     assert reader.pieces == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.binary(min_size=1, max_size=9), st.sampled_from(["pause", "resume"]))))
 def test_nothing_is_lost_or_reordered(steps: list[bytes | str]) -> None:
     source, reader = Source(), Reader()

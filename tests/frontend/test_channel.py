@@ -78,7 +78,7 @@ def test_raw_request(row: Row, bytewise: bool) -> None:
     assert len(served.exchanges) == len(statuses)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(ROWS), min_size=1, max_size=4), st.lists(st.integers(0, 999)))
 def test_any_bytes_end_in_answers_and_nothing_left_behind(rows: list[Row], cuts: list[int]) -> None:
     raw = b"".join(row.raw for row in rows)

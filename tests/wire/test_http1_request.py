@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import h11
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal_gateway.wire.http1_request import (
@@ -367,6 +367,7 @@ def cut_at(raw: bytes, cuts: list[int]) -> list[bytes]:
     return [raw[a:b] for a, b in pairwise(edges)]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(METHODS)),
     TARGETS,
@@ -421,6 +422,7 @@ REQUESTS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=200), NEARLY, REQUESTS), CUTS)
 def test_how_bytes_are_cut_changes_nothing(raw: bytes, cuts: list[int]) -> None:
     whole = Recorder(LIMITS).feed(raw)
@@ -500,6 +502,7 @@ MOSTLY_VALID = st.lists(
 ).map(b"".join)
 
 
+@settings(deadline=None)
 @given(MOSTLY_VALID)
 def test_what_is_accepted_here_h11_reads_in_the_same_way(raw: bytes) -> None:
     ours = Recorder().feed(raw).seen

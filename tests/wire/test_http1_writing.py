@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal_gateway.wire.http1_writing import (
@@ -57,6 +57,7 @@ def test_nothing_can_split_a_request_line(method: bytes, target: bytes) -> None:
         serialise_request(method, target, [])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=4))
 def test_a_head_has_as_many_lines_as_fields(headers: list[tuple[bytes, bytes]]) -> None:
     try:

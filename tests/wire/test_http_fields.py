@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal_gateway.wire.errors import WireError
@@ -68,6 +68,7 @@ def test_what_is_no_length(value: bytes) -> None:
     assert isinstance(caught.value, WireError)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**70))
 def test_any_number(number: int) -> None:
     digits = b"%d" % number

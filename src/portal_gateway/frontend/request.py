@@ -12,7 +12,7 @@ file. It differs from twisted.web where that would mean holding a body or keepin
 
 from io import BytesIO
 from math import ceil
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import parse_qs, quote, unquote_to_bytes
 
 from twisted.internet.defer import Deferred
@@ -25,10 +25,14 @@ from twisted.web.iweb import IRequest
 from zope.interface import implementer
 
 from portal_gateway.errors import GatewayError
+from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.streaming import Stream, StreamingRequest
 from portal_gateway.wire.http1_request import RequestHead
 from portal_gateway.wire.http1_writing import http_date
 from portal_gateway.wire.http_fields import content_length
+
+if TYPE_CHECKING:
+    from portal_gateway.frontend.site import Site
 
 __all__ = ["Request", "Stream"]
 
@@ -104,7 +108,7 @@ class Request(StreamingRequest):
     _pulled: _PulledProducer | None = None
     _app_root_url: bytes | None = None
 
-    def __init__(self, stream: Stream, site: Any, head: RequestHead, exchange: Any) -> None:
+    def __init__(self, stream: Stream, site: "Site", head: RequestHead, exchange: Exchange) -> None:
         super().__init__(stream, site, head, exchange)
         self.method = head.method
         self.uri = head.target
