@@ -95,7 +95,8 @@ class Gateway(MultiService):
             if lease.origin is not None
         }
         router = Router(origins, relays, http_relays, config.leases)
-        tree = build_tree(router, Rules(KeyTable(config.auth.keys)), time.time)
+        rules = Rules(KeyTable(config.auth.keys))
+        tree = build_tree(router, rules, time.time, reactor, config.websocket)
 
         def serve(resource: IResource) -> Site:
             return Site(

@@ -7,7 +7,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from portal_gateway.config.fields import text
 from portal_gateway.config.reading import Value
 
-__all__ = ["MAX_CERTIFICATE_FILE_BYTES", "certificate_file", "state_file"]
+__all__ = ["MAX_CERTIFICATE_FILE_BYTES", "certificate_file", "path", "state_file"]
 
 MAX_CERTIFICATE_FILE_BYTES = 2_000_000
 """The largest file of authorities that is read: several times what systems ship."""

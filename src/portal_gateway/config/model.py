@@ -37,6 +37,7 @@ __all__ = [
     "RelaySection",
     "TLSSection",
     "UpstreamTLS",
+    "WebSocketSection",
     "key_digest",
 ]
 
@@ -75,6 +76,20 @@ class Origin(NamedTuple):
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class TLSSection:
+    """``gateway.tls``, where it is enabled: HTTPS.
+
+    ``redirect_from`` is the address of a plain listener that redirects, as it was written and as a
+    Twisted endpoint string; ``redirect_port`` the port that it redirects to, ``None`` for the one
+    that is listened on.
+    """
+
+    files: TLSFiles
+    redirect_from: tuple[str, str] | None = None
+    redirect_port: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsSection:
     """``gateway.limits``: what one client may cost. Sizes are bytes, times are seconds.
@@ -99,20 +114,6 @@ class LimitsSection:
 
 
 @dataclass(frozen=True, slots=True)
-class TLSSection:
-    """``gateway.tls``, where it is enabled: HTTPS.
-
-    ``redirect_from`` is the address of a plain listener that redirects, as it was written and as a
-    Twisted endpoint string; ``redirect_port`` the port that it redirects to, ``None`` for the one
-    that is listened on.
-    """
-
-    files: TLSFiles
-    redirect_from: tuple[str, str] | None = None
-    redirect_port: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class GatewaySection:
     """``gateway``: what the gateway is to its clients.
 
@@ -123,8 +124,8 @@ class GatewaySection:
 
     listen: str = "127.0.0.1:8080"
     listen_endpoint: str = "tcp:8080:interface=127.0.0.1"
-    tls: TLSSection | None = None
     limits: LimitsSection = field(default_factory=LimitsSection)
+    tls: TLSSection | None = None
     lease_host: str | None = None
 
 
@@ -271,6 +272,22 @@ class LeaseSection:
 
 
 @dataclass(frozen=True, slots=True)
+class WebSocketSection:
+    """``websocket``: what one WebSocket may cost. Sizes in bytes, times in seconds.
+
+    ``max_message_size`` counts what a message is when inflated, ``max_frame_size`` what a frame is
+    on the wire. ``idle_timeout`` is without a byte from either side, pings included.
+    ``open_timeout`` is how long the lease may take to answer the opening handshake.
+    """
+
+    max_message_size: int = 16 * 1024 * 1024
+    max_frame_size: int = 16 * 1024 * 1024
+    idle_timeout: float = 900.0
+    open_timeout: float = 10.0
+    compression: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class LoggingSection:
     """``logging``: the least severe level that is written, and the form of a line."""
 
@@ -290,6 +307,7 @@ class Config:
     portal: PortalSection = field(default_factory=PortalSection)
     auth: AuthSection = field(default_factory=AuthSection)
     leases: Mapping[str, LeaseSection] = field(default_factory=lambda: MappingProxyType({}))
+    websocket: WebSocketSection = field(default_factory=WebSocketSection)
     logging: LoggingSection = field(default_factory=LoggingSection)
     source: str = ""
     warnings: tuple[Fault, ...] = ()

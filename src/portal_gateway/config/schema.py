@@ -44,6 +44,7 @@ from portal_gateway.config.model import (
     PortalSection,
     RelaySection,
     UpstreamTLS,
+    WebSocketSection,
     key_digest,
 )
 from portal_gateway.config.names import api_key, key_id, lease_identity, lease_name
@@ -226,6 +227,17 @@ _PORTAL = Section(
     },
 )
 
+_WEBSOCKET = Section(
+    WebSocketSection,
+    {
+        "max_message_size": size(1024, 2**30),
+        "max_frame_size": size(1024, 2**30),
+        "idle_timeout": duration(1, 86_400),
+        "open_timeout": duration(1, 300),
+        "compression": true_or_false,
+    },
+)
+
 CONFIG = Section(
     Config,
     {
@@ -253,6 +265,7 @@ CONFIG = Section(
                 check=_one_way_only,
             ),
         ),
+        "websocket": _WEBSOCKET,
         "logging": Section(
             LoggingSection,
             {

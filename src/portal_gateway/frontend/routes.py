@@ -5,19 +5,23 @@
     /                     404
     ├── health            alive
     │   └── ready         ready for traffic
-    └── peer/<lease>/…    LeaseSpace → the guards in their order → ReverseProxy
+    ├── peer/<lease>/…    LeaseSpace → the guards in their order → WebSocketProxy → ReverseProxy
+    └── ws/<lease>/…      the same for WebSockets only
 """
 
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource, Resource
 
+from portal_gateway.config.model import WebSocketSection
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.guards import Rules, guarded
 from portal_gateway.frontend.health import Health, Ready
 from portal_gateway.frontend.proxy import ReverseProxy
 from portal_gateway.frontend.request import Request
+from portal_gateway.frontend.websocket_proxy import WebSocketProxy, WebSocketsOnly
 from portal_gateway.policy.lease_path import split_peer_path
 from portal_gateway.relay.router import Router
 
@@ -37,28 +41,42 @@ class NothingHere(Resource):
 
 
 class LeaseSpace(Resource):
-    """Notes on the exchange which lease the path names, before any guard decides about it."""
+    """Notes on the exchange which lease the path names, before any guard decides about it.
+
+    ``prefix`` is what the path has before the lease.
+    """
 
     isLeaf = True
 
-    def __init__(self, within: IResource) -> None:
+    def __init__(self, within: IResource, prefix: bytes = b"/peer/") -> None:
         super().__init__()
         self._within = within
+        self._prefix = prefix
 
     def render(self, request: Request) -> Any:
         """Name the lease. Raises the refusal of a path that does not name one in one way only."""
-        named = split_peer_path(request.uri)
+        named = split_peer_path(request.uri, self._prefix)
         if isinstance(named, GatewayError):
             raise named
         exchange = request.exchange
         exchange.lease = named.lease
-        exchange.lease_prefix = b"/peer/" + named.raw_lease
+        exchange.lease_prefix = self._prefix + named.raw_lease
         exchange.upstream_target = named.target
         return self._within.render(request)
 
 
-def build_tree(router: Router, rules: Rules, wall_clock: Callable[[], float]) -> IResource:
-    """The whole tree for one configuration."""
+def build_tree(
+    router: Router,
+    rules: Rules,
+    wall_clock: Callable[[], float],
+    clock: IReactorTime,
+    websockets: WebSocketSection,
+) -> IResource:
+    """The whole tree for one configuration. ``clock`` is the reactor's."""
+
+    def for_websockets_and(others: IResource) -> IResource:
+        proxy = WebSocketProxy(router, clock, websockets, others)
+        return guarded(proxy, rules, wall_clock)
 
     def reasons() -> list[str]:
         if router.ready:
@@ -70,5 +88,6 @@ def build_tree(router: Router, rules: Rules, wall_clock: Callable[[], float]) ->
     health.putChild(b"ready", Ready(reasons))
     root = NothingHere()
     root.putChild(b"health", health)
-    root.putChild(b"peer", LeaseSpace(guarded(ReverseProxy(router), rules, wall_clock)))
+    root.putChild(b"peer", LeaseSpace(for_websockets_and(ReverseProxy(router))))
+    root.putChild(b"ws", LeaseSpace(for_websockets_and(WebSocketsOnly()), b"/ws/"))
     return root
