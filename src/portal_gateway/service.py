@@ -72,6 +72,8 @@ class Gateway(MultiService):
     ) -> None:
         super().__init__()
         self._log = log
+        for warning in config.warnings:
+            _log.warn("{warning}", warning=str(warning))
         credential_file = config.portal.credential_file
         credential = (
             Credential.generate()
@@ -96,7 +98,9 @@ class Gateway(MultiService):
         }
         router = Router(origins, relays, http_relays, config.leases)
         rules = Rules(KeyTable(config.auth.keys))
-        tree = build_tree(router, rules, time.time, reactor, config.websocket)
+        tree = build_tree(
+            router, rules, time.time, reactor, config.websocket, config.gateway.lease_host
+        )
 
         def serve(resource: IResource) -> Site:
             return Site(

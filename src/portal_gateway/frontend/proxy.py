@@ -16,6 +16,7 @@ from zope.interface import implementer
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.request import Request
 from portal_gateway.policy.credentials import strip_credentials
+from portal_gateway.policy.rewriting import REWRITTEN, LeaseView
 from portal_gateway.relay.http_client import UpstreamExchange
 from portal_gateway.relay.request_body import BodyFraming
 from portal_gateway.relay.route import Route
@@ -31,6 +32,9 @@ _log = Logger()
 _REPLACED = FORWARDING_FIELDS | {b"host", b"via", b"x-request-id", b"expect"}
 """Request fields that the gateway writes itself. ``Expect`` is answered here: the client is asked
 for its body when the lease is there to take it."""
+
+_LOOKED_AT = frozenset({b"via", b"x-request-id", b"service-worker-allowed", *REWRITTEN})
+"""Response fields that are not simply passed on."""
 
 _PERMANENT_REDIRECT = 308
 
@@ -70,13 +74,14 @@ class Carriage:
     toward the pool it is the response's sink.
     """
 
-    __slots__ = ("_head_sent", "_looking", "_over", "_request", "_target", "_upstream")
+    __slots__ = ("_head_sent", "_looking", "_over", "_request", "_target", "_upstream", "_view")
 
     def __init__(self, request: Request, target: bytes) -> None:
         self._request = request
         self._target = target
         self._upstream: UpstreamExchange | None = None
         self._looking: Deferred[Route] | None = None
+        self._view: LeaseView | None = None
         self._head_sent = False
         self._over = False
         request.on_disconnect(self._client_gone)
@@ -120,6 +125,9 @@ class Carriage:
             framing = BodyFraming.chunked()
         request.register_response_producer(self)
         target = route.base + self._target if route.base else self._target
+        if route.rewrite:
+            host = head.host if route.host is None else route.host
+            self._view = LeaseView(request.exchange.lease_prefix, host.lower(), route.base)
         fields = upstream_fields(request, route.host)
         self._upstream = route.pool.request(head.method, target, fields, self, body=framing)
         if request.has_body and not self._over:
@@ -160,7 +168,11 @@ class Carriage:
         """The lease's final status and header."""
         self._head_sent = True
         request = self._request
-        fields = downstream_fields(head.headers, request.exchange.request_id)
+        exchange = request.exchange
+        below = bool(exchange.lease_prefix)
+        fields = downstream_fields(
+            head.headers, exchange.request_id, self._view if below else None, below=below
+        )
         request.send_head(head.status, head.reason, fields, length=head.content_length)
 
     def response_data(self, data: bytes) -> None:
@@ -243,6 +255,7 @@ def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Hea
             via += field[1] + b", "
     scheme = b"https" if request.is_secure else b"http"
     client = exchange.client_address
+    prefix = [(b"X-Forwarded-Prefix", exchange.lease_prefix)] if exchange.lease_prefix else ()
     return [
         (b"Host", host if upstream_host is None else upstream_host),
         *kept,
@@ -250,21 +263,32 @@ def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Hea
         (b"X-Forwarded-For", client.encode("ascii", "replace")),
         (b"X-Forwarded-Proto", scheme),
         (b"X-Forwarded-Host", host),
-        (b"X-Forwarded-Prefix", exchange.lease_prefix),
+        *prefix,
         (b"Forwarded", forwarded_element(client, host, scheme)),
         (b"X-Request-ID", exchange.request_id.encode("ascii")),
     ]
 
 
-def downstream_fields(headers: Headers, request_id: str) -> Headers:
-    """The header for the client: the lease's end-to-end fields, and ours."""
+def downstream_fields(
+    headers: Headers, request_id: str, view: LeaseView | None = None, *, below: bool = False
+) -> Headers:
+    """The header for the client: the lease's end-to-end fields, and ours.
+
+    ``view`` says how fields that name places within the lease are rewritten, ``None`` that they are
+    not. ``below`` says that the lease shares its origin with others, at a path below the root: it
+    must not have its scripts serve more than its own pages.
+    """
     via = b""
     kept: Headers = []
     for field in end_to_end(headers):
         name = field[0].lower()
-        if name == b"via":
+        if name not in _LOOKED_AT:
+            kept.append(field)
+        elif name == b"via":
             via += field[1] + b", "
-        elif name != b"x-request-id":
+        elif name in REWRITTEN:
+            kept.append(field if view is None else (field[0], REWRITTEN[name](view, field[1])))
+        elif name == b"service-worker-allowed" and not below:
             kept.append(field)
     kept.append((b"Via", via + VIA))
     kept.append((b"X-Request-ID", request_id.encode("ascii")))

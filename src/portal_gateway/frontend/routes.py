@@ -7,6 +7,9 @@
     │   └── ready         ready for traffic
     ├── peer/<lease>/…    LeaseSpace → the guards in their order → WebSocketProxy → ReverseProxy
     └── ws/<lease>/…      the same for WebSockets only
+
+With ``gateway.lease_host`` this is the tree of the gateway's own hosts; at the host of a lease
+every path is the lease's (`portal_gateway.frontend.host_routing`).
 """
 
 from collections.abc import Callable
@@ -19,9 +22,11 @@ from portal_gateway.config.model import WebSocketSection
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.guards import Rules, guarded
 from portal_gateway.frontend.health import Health, Ready
+from portal_gateway.frontend.host_routing import ByHost
 from portal_gateway.frontend.proxy import ReverseProxy
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.websocket_proxy import WebSocketProxy, WebSocketsOnly
+from portal_gateway.policy.lease_host import LeaseHosts
 from portal_gateway.policy.lease_path import split_peer_path
 from portal_gateway.relay.router import Router
 
@@ -71,6 +76,7 @@ def build_tree(
     wall_clock: Callable[[], float],
     clock: IReactorTime,
     websockets: WebSocketSection,
+    lease_host: str | None = None,
 ) -> IResource:
     """The whole tree for one configuration. ``clock`` is the reactor's."""
 
@@ -88,6 +94,7 @@ def build_tree(
     health.putChild(b"ready", Ready(reasons))
     root = NothingHere()
     root.putChild(b"health", health)
-    root.putChild(b"peer", LeaseSpace(for_websockets_and(ReverseProxy(router))))
+    leases = for_websockets_and(ReverseProxy(router))
+    root.putChild(b"peer", LeaseSpace(leases))
     root.putChild(b"ws", LeaseSpace(for_websockets_and(WebSocketsOnly()), b"/ws/"))
-    return root
+    return root if lease_host is None else ByHost(LeaseHosts(lease_host), leases, root)

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from portal_gateway.errors import GatewayError, fault
 
-__all__ = ["MAX_LEASE_SEGMENT", "PeerPath", "split_peer_path"]
+__all__ = ["MAX_LEASE_SEGMENT", "PeerPath", "refuse_lease_target", "split_peer_path"]
 
 MAX_LEASE_SEGMENT = 1024
 """Bytes of a lease segment as sent: a name of 256 bytes, each percent-encoded, and some room."""
@@ -57,12 +57,28 @@ def split_peer_path(target: bytes, prefix: bytes = b"/peer/") -> PeerPath | Gate
     lease = _read_lease(raw_lease)
     if isinstance(lease, GatewayError):
         return lease
+    refusal = _refusal(target, path, rest)
+    if refusal is not None:
+        return refusal
+    query = mark + query
+    return PeerPath(lease, raw_lease, b"/" + rest + query if slash else None, query)
+
+
+def refuse_lease_target(target: bytes) -> GatewayError | None:
+    """Why an origin-form target cannot go to a lease as it is, where the host names the lease.
+
+    The same holds as for what follows the lease in `split_peer_path`.
+    """
+    path = target.partition(b"?")[0]
+    return _refusal(target, path, path[1:])
+
+
+def _refusal(target: bytes, path: bytes, rest: bytes) -> GatewayError | None:
     if _FORBIDDEN.search(target) is not None or _ENCODED_CONTROL.search(path) is not None:
         return fault("invalid_path", "the path holds a control byte, a space, a # or a backslash")
     if _MAY_CLIMB.search(rest) is not None and _climbs(rest):
         return fault("invalid_path", "the path's dot segments would climb out of the lease")
-    query = mark + query
-    return PeerPath(lease, raw_lease, b"/" + rest + query if slash else None, query)
+    return None
 
 
 def _read_lease(segment: bytes) -> str | GatewayError:

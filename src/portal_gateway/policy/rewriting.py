@@ -1,0 +1,194 @@
+"""Fields of a lease's answer that name places within the lease, made to name them for the client.
+
+A lease that is reached below ``/peer/<lease>`` believes to be at the root of a host. What it says
+of places there (RFC 9110 sections 8.7 and 10.2.2, ``Refresh``, RFC 6265) would lead its client
+beside itself: to the gateway, or to another lease. Here such values are moved below the prefix:
+
+- a path from the root, ``/x``; not one that is below the prefix already, as a lease writes that
+  heeds ``X-Forwarded-Prefix``;
+- an ``http`` or ``https`` URL, or ``//host/x``, whose host is the one that the lease was sent as
+  ``Host``. Scheme and host are taken away with that, so the client stays with those that it used.
+  The port must be the one of ``Host``, where a missing one is the URL's scheme's;
+- the ``Path`` of a cookie, likewise. A ``Domain`` that covers the lease's host is taken away: what
+  is left is a cookie for the gateway's host alone. A cookie without ``Path`` is for the directory
+  of the URL that the client asked for (RFC 6265 section 5.1.4), which is below the prefix already.
+
+Relative references, other hosts, and what cannot be read in one way pass as they came. The time is
+linear in the length of a value, and a value above `MAX_VALUE` is not looked at.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+__all__ = ["MAX_VALUE", "REWRITTEN", "LeaseView"]
+
+MAX_VALUE = 16 * 1024
+"""Bytes of a value that is looked at: twice the longest URL that servers commonly take."""
+
+_DEFAULT_PORTS: Mapping[bytes, int] = {b"http": 80, b"https": 443}
+
+_NOT_IN_URLS = re.compile(rb"[\x00-\x20\x7f\\]")
+"""What browsers remove from a URL, or take for a slash: two readers could see two places."""
+
+_ABSOLUTE = re.compile(
+    # Scheme, host, port, the rest. Userinfo does not match: nobody means a lease by it.
+    rb"(?:(https?):)?//(\[[0-9a-f:.]+\]|[^/?#:@\[\]]+)(?::([0-9]{0,5}))?(?=[/?#]|$)",
+    re.IGNORECASE,
+)
+
+_AUTHORITY = re.compile(rb"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?")
+
+_DOT_SEGMENT = re.compile(rb"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+
+_REFRESH = re.compile(
+    # As browsers read it (HTML, "shared declarative refresh steps"): seconds, and a URL that may
+    # follow "url=", in quotes or not. Each repetition is possessive: none is tried twice.
+    rb"[ \t]*+[0-9.]++(?:[ \t]*+[;,]|[ \t])[ \t]*+(?:url[ \t]*+=[ \t]*+)?+"
+    rb"(?:\"([^\"]*+)|'([^']*+)|(.++))",
+    re.IGNORECASE,
+)
+
+
+class LeaseView(NamedTuple):
+    """One lease as its client and as the lease itself see it.
+
+    ``prefix`` is the path by which the client reaches it, as the client wrote it, without a slash
+    at the end. ``host`` is what the lease was sent as ``Host``, in lower case. ``base`` is what
+    went before the path of the request that it was sent.
+    """
+
+    prefix: bytes
+    host: bytes
+    base: bytes = b""
+
+    def reference(self, value: bytes) -> bytes:
+        """A URI reference, as in ``Location``, made to name the same place for the client."""
+        if len(value) > MAX_VALUE or _NOT_IN_URLS.search(value):
+            return value
+        absolute = _ABSOLUTE.match(value)
+        if absolute is not None:
+            if not self._is_own(*absolute.groups()):
+                return value
+            rest = value[absolute.end() :]
+            return self._below(rest if rest.startswith(b"/") else b"/" + rest)
+        if not value.startswith(b"/") or value.startswith(b"//") or self._is_below(value):
+            return value
+        return self._below(value)
+
+    def refresh(self, value: bytes) -> bytes:
+        """The value of ``Refresh`` with its URL made to name the same place for the client."""
+        if len(value) > MAX_VALUE:
+            return value
+        match = _REFRESH.match(value)
+        if match is None:
+            return value
+        start, end = match.span(match.lastindex or 0)
+        url = value[start:end]
+        bare = url.rstrip(b" \t")
+        return value[:start] + self.reference(bare) + url[len(bare) :] + value[end:]
+
+    def set_cookie(self, value: bytes) -> bytes:
+        """The value of ``Set-Cookie`` with its path below the prefix, and no domain of its own."""
+        if len(value) > MAX_VALUE or b";" not in value:
+            return value
+        cookie, *attributes = value.split(b";")
+        kept = [cookie]
+        for attribute in attributes:
+            name, equals, content = attribute.partition(b"=")
+            kind = name.strip(b" \t").lower()
+            content = content.strip(b" \t")
+            if kind == b"path" and content.startswith(b"/"):
+                kept.append(name + equals + self._cookie_path(content))
+            elif kind != b"domain" or not self._is_covered_by(content):
+                kept.append(attribute)
+        return b";".join(kept)
+
+    def _is_own(self, scheme: bytes | None, host: bytes, port: bytes | None) -> bool:
+        """Whether an authority is the one that the lease was reached by."""
+        match = _AUTHORITY.fullmatch(self.host)
+        if match is None or host.lower() != match[1]:
+            return False
+        own_port = int(match[2]) if match[2] else None
+        if scheme is None:
+            # It is the client's, which is not known here.
+            return own_port in _ports(port)
+        default = _DEFAULT_PORTS[scheme.lower()]
+        stated = int(port) if port else default
+        return stated == (default if own_port is None else own_port)
+
+    def _is_covered_by(self, domain: bytes) -> bool:
+        """Whether a cookie's ``Domain`` has the lease's host in it (RFC 6265 section 5.1.3)."""
+        domain = domain.removeprefix(b".").lower()
+        match = _AUTHORITY.fullmatch(self.host)
+        if match is None or not domain:
+            return False
+        return match[1] == domain or match[1].endswith(b"." + domain)
+
+    def _is_below(self, path: bytes, prefix: bytes | None = None) -> bool:
+        prefix = self.prefix if prefix is None else prefix
+        return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in _ENDS_A_SEGMENT
+
+    def _below(self, rest: bytes) -> bytes:
+        """``rest``, which starts with a slash, below the prefix."""
+        if self._is_below(rest):
+            return rest
+        if self.base and self._is_below(rest, self.base):
+            rest = rest[len(self.base) :]
+            if not rest.startswith(b"/"):
+                rest = b"/" + rest
+        if _DOT_SEGMENT.search(rest):
+            # From the root no path climbs any higher; from below the prefix it would.
+            rest = _without_dot_segments(rest)
+        return self.prefix + rest
+
+    def _cookie_path(self, path: bytes) -> bytes:
+        if self._is_below(path):
+            return path
+        # A semicolon in the prefix would end the attribute and leave a shorter path. Encoded, it
+        # matches no request: such a cookie is lost, and not another lease's.
+        prefix = self.prefix.replace(b";", b"%3B")
+        if self.base and self._is_below(path, self.base):
+            path = path[len(self.base) :] or b"/"
+        return prefix + path
+
+
+_ENDS_A_SEGMENT = frozenset({b"", b"/", b"?", b"#"})
+
+
+def _ports(port: bytes | None) -> tuple[int | None, ...]:
+    """The ports of ``Host`` that a URL without a scheme may mean; None is for none."""
+    if not port:
+        return (None, *_DEFAULT_PORTS.values())
+    stated = int(port)
+    return (stated, None) if stated in _DEFAULT_PORTS.values() else (stated,)
+
+
+def _without_dot_segments(rest: bytes) -> bytes:
+    """The path of ``rest`` as a client resolves it (RFC 3986 section 5.2.4), encoded dots too."""
+    end = min((rest.find(mark) % (len(rest) + 1) for mark in (b"?", b"#")), default=len(rest))
+    kept: list[bytes] = []
+    segments = rest[:end].split(b"/")[1:]
+    for number, segment in enumerate(segments, 1):
+        name = unquote_to_bytes(segment) if b"%" in segment else segment
+        if name in {b".", b".."}:
+            if name == b".." and kept:
+                kept.pop()
+            if number == len(segments):
+                kept.append(b"")
+        else:
+            kept.append(segment)
+    return b"/" + b"/".join(kept) + rest[end:]
+
+
+REWRITTEN: Mapping[bytes, Callable[[LeaseView, bytes], bytes]] = MappingProxyType(
+    {
+        b"location": LeaseView.reference,
+        b"content-location": LeaseView.reference,
+        b"refresh": LeaseView.refresh,
+        b"set-cookie": LeaseView.set_cookie,
+    }
+)
+"""The fields that are rewritten, by their names in lower case, and how."""

@@ -1,0 +1,274 @@
+"""What a lease says of its own places, as its client is told it."""
+
+import time
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal_gateway.policy.rewriting import MAX_VALUE, REWRITTEN, LeaseView
+
+VIEW = LeaseView(b"/peer/tool", b"gw.example:8080")
+PLAIN = LeaseView(b"/peer/tool", b"tool.portal.example")
+BASED = LeaseView(b"/peer/tool", b"relay.example", b"/base/peer/tool")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("/", "/peer/tool/"),
+        ("/x", "/peer/tool/x"),
+        ("/x/?q=1#f", "/peer/tool/x/?q=1#f"),
+        ("/?q", "/peer/tool/?q"),
+        ("/a//b", "/peer/tool/a//b"),
+        ("/%2e%2E/x", "/peer/tool/x"),
+        ("/../x", "/peer/tool/x"),
+        ("/../../other/x", "/peer/tool/other/x"),
+        ("/a/./b/../c?x=/../y", "/peer/tool/a/c?x=/../y"),
+        ("/a/..", "/peer/tool/"),
+        ("/a/b/.", "/peer/tool/a/b/"),
+        ("/a/..b/.c/...", "/peer/tool/a/..b/.c/..."),
+        # A lease that heeds X-Forwarded-Prefix.
+        ("/peer/tool", "/peer/tool"),
+        ("/peer/tool/x", "/peer/tool/x"),
+        ("/peer/tool?x", "/peer/tool?x"),
+        ("/peer/tool#x", "/peer/tool#x"),
+        ("/peer/toolbox", "/peer/tool/peer/toolbox"),
+        ("/peer/other/x", "/peer/tool/peer/other/x"),
+        # Relative references.
+        ("", ""),
+        ("x", "x"),
+        ("./x", "./x"),
+        ("../x", "../x"),
+        ("?q", "?q"),
+        ("#f", "#f"),
+        ("x:y/z", "x:y/z"),
+        ("mailto:a@b", "mailto:a@b"),
+        # Its own host.
+        ("http://gw.example:8080", "/peer/tool/"),
+        ("http://gw.example:8080/x", "/peer/tool/x"),
+        ("HTTPS://GW.example:8080/x?q", "/peer/tool/x?q"),
+        ("http://gw.example:8080?q", "/peer/tool/?q"),
+        ("http://gw.example:8080#f", "/peer/tool/#f"),
+        ("http://gw.example:8080/peer/tool/x", "/peer/tool/x"),
+        ("http://gw.example:8080//evil.example/x", "/peer/tool//evil.example/x"),
+        ("//gw.example:8080/x", "/peer/tool/x"),
+        # Others.
+        ("http://gw.example/x", "http://gw.example/x"),
+        ("//gw.example/x", "//gw.example/x"),
+        ("http://gw.example:8081/x", "http://gw.example:8081/x"),
+        ("http://gw.example:080800/x", "http://gw.example:080800/x"),
+        ("http://user@gw.example:8080/x", "http://user@gw.example:8080/x"),
+        ("http://gw.example:8080@evil.example/", "http://gw.example:8080@evil.example/"),
+        ("http://evil.example/x", "http://evil.example/x"),
+        ("//evil.example/x", "//evil.example/x"),
+        ("ftp://gw.example:8080/x", "ftp://gw.example:8080/x"),
+        ("http:/x", "http:/x"),
+        ("http:///x", "http:///x"),
+        ("///x", "///x"),
+        # What two readers may read differently.
+        ("/\\evil.example", "/\\evil.example"),
+        ("/\t/evil.example", "/\t/evil.example"),
+        ("/a b", "/a b"),
+        ("\x00/x", "\x00/x"),
+        ("/x\x7f", "/x\x7f"),
+    ],
+)
+def test_references(value, expected):
+    assert VIEW.reference(value.encode()) == expected.encode()
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "own"),
+    [
+        (b"a.example", b"http://a.example/", True),
+        (b"a.example", b"http://a.example:/", True),
+        (b"a.example", b"http://a.example:80/", True),
+        (b"a.example", b"https://a.example:443/", True),
+        (b"a.example", b"//a.example/", True),
+        (b"a.example", b"//a.example:80/", True),
+        (b"a.example", b"//a.example:443/", True),
+        (b"a.example", b"http://a.example:443/", False),
+        (b"a.example", b"https://a.example:80/", False),
+        (b"a.example", b"//a.example:8080/", False),
+        (b"a.example", b"http://b.a.example/", False),
+        (b"a.example", b"http://a.example.evil/", False),
+        (b"a.example:443", b"https://a.example/", True),
+        (b"a.example:443", b"//a.example/", True),
+        (b"a.example:443", b"http://a.example/", False),
+        (b"a.example:8443", b"https://a.example:8443/", True),
+        (b"[::1]:8080", b"http://[::1]:8080/", True),
+        (b"[::1]", b"http://[::1]/", True),
+        (b"[::1]", b"http://[::2]/", False),
+        (b"", b"http://a.example/", False),
+    ],
+)
+def test_which_authority_is_the_lease(host, url, own):
+    found = LeaseView(b"/peer/tool", host).reference(url + b"x")
+    assert found == (b"/peer/tool/x" if own else url + b"x")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"/base/peer/tool/x", b"/peer/tool/x"),
+        (b"/base/peer/tool", b"/peer/tool/"),
+        (b"/base/peer/tool?q", b"/peer/tool/?q"),
+        (b"/base/peer/toolbox", b"/peer/tool/base/peer/toolbox"),
+        (b"/x", b"/peer/tool/x"),
+        (b"https://relay.example/base/peer/tool/x", b"/peer/tool/x"),
+        (b"https://relay.example/x", b"/peer/tool/x"),
+    ],
+)
+def test_a_base_at_the_relay_is_taken_away(value, expected):
+    assert BASED.reference(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"5", b"5"),
+        (b"5; url=/x", b"5; url=/peer/tool/x"),
+        (b"0;URL=/x", b"0;URL=/peer/tool/x"),
+        (b"1.5 , url = /x", b"1.5 , url = /peer/tool/x"),
+        (b"5; /x", b"5; /peer/tool/x"),
+        (b"5 /x", b"5 /peer/tool/x"),
+        (b"5; url='/x'", b"5; url='/peer/tool/x'"),
+        (b'5; url="/x"; more', b'5; url="/peer/tool/x"; more'),
+        (b'5; url="/x', b'5; url="/peer/tool/x'),
+        (b"5; url=/x ", b"5; url=/peer/tool/x "),
+        (b"5; url=x", b"5; url=x"),
+        (b"5; url=", b"5; url="),
+        (b"5; url=''", b"5; url=''"),
+        (b"5; url=http://tool.portal.example/x", b"5; url=/peer/tool/x"),
+        (b"5; url=http://evil.example/x", b"5; url=http://evil.example/x"),
+        (b"url=/x", b"url=/x"),
+        (b"; url=/x", b"; url=/x"),
+        (b"", b""),
+    ],
+)
+def test_refresh(value, expected):
+    assert PLAIN.refresh(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"a=1", b"a=1"),
+        (b"a=1; HttpOnly", b"a=1; HttpOnly"),
+        (b"a=1; Path=/", b"a=1; Path=/peer/tool/"),
+        (b"a=1;path=/x;Secure", b"a=1;path=/peer/tool/x;Secure"),
+        (b"a=1; PATH = /x ; Secure", b"a=1; PATH =/peer/tool/x; Secure"),
+        (b"a=1; Path=/a; Path=/b", b"a=1; Path=/peer/tool/a; Path=/peer/tool/b"),
+        (b"a=1; Path=/peer/tool", b"a=1; Path=/peer/tool"),
+        (b"a=1; Path=/peer/tool/x", b"a=1; Path=/peer/tool/x"),
+        (b"a=1; Path=/peer/other", b"a=1; Path=/peer/tool/peer/other"),
+        (b"a=1; Path=", b"a=1; Path="),
+        (b"a=1; Path", b"a=1; Path"),
+        (b"a=1; Path=x", b"a=1; Path=x"),
+        (b'a=1; Path="/x"', b'a=1; Path="/x"'),
+        (b"Path=/x", b"Path=/x"),
+        (b"Path=/x; Max-Age=1", b"Path=/x; Max-Age=1"),
+        (b"a=1; Domain=tool.portal.example", b"a=1"),
+        (b"a=1; domain=.Portal.example; Path=/", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Domain=example", b"a=1"),
+        (b"a=1; Domain=al.example", b"a=1; Domain=al.example"),
+        (b"a=1; Domain=evil.example", b"a=1; Domain=evil.example"),
+        (b"a=1; Domain=x.tool.portal.example", b"a=1; Domain=x.tool.portal.example"),
+        (b"a=1; Domain=", b"a=1; Domain="),
+        (b"__Host-a=1; Path=/; Secure", b"__Host-a=1; Path=/peer/tool/; Secure"),
+        (b"", b""),
+        (b";", b";"),
+        (
+            b"a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT",
+            b"a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT",
+        ),
+    ],
+)
+def test_cookies(value, expected):
+    assert PLAIN.set_cookie(value) == expected
+
+
+def test_a_cookie_of_a_lease_with_a_semicolon_does_not_come_to_another():
+    view = LeaseView(b"/peer/a;b", b"h")
+    assert view.set_cookie(b"x=1; Path=/") == b"x=1; Path=/peer/a%3Bb/"
+
+
+def test_a_cookie_path_at_a_relay_loses_the_base():
+    assert BASED.set_cookie(b"x=1; Path=/base/peer/tool/a") == b"x=1; Path=/peer/tool/a"
+    assert BASED.set_cookie(b"x=1; Path=/base/peer/tool") == b"x=1; Path=/peer/tool/"
+
+
+def test_what_is_too_long_is_not_looked_at():
+    for rewrite, value in (
+        (VIEW.reference, b"/" + b"x" * MAX_VALUE),
+        (VIEW.refresh, b"0; url=/" + b"x" * MAX_VALUE),
+        (VIEW.set_cookie, b"a=1; Path=/" + b"x" * MAX_VALUE),
+    ):
+        assert rewrite(value) == value
+
+
+@pytest.mark.parametrize("name", sorted(REWRITTEN))
+@pytest.mark.parametrize(
+    "unit",
+    [b" ", b"/", b"/..", b"/%2e", b"//", b";", b"; Path=/", b"0", b"0 ", b";,", b"url=", b"'", b":",
+     b"http://", b"a.", b"%", b"#", b"?"],
+)  # fmt: skip
+def test_the_time_is_linear(name, unit):
+    """The longest value of each shape takes no longer than a thousand short ones would."""
+    rewrite = REWRITTEN[name]
+    for start in (b"", b"/", b"0; url=", b"0", b"a=1; ", b"//", b"http://gw.example:8080/"):
+        value = (start + unit * MAX_VALUE)[:MAX_VALUE]
+        began = time.perf_counter()
+        rewrite(VIEW, value)
+        assert time.perf_counter() - began < 0.25
+
+
+ALPHABET = st.sampled_from([*"/.?#:;=@%2eE \\ahtp[]8", "gw.example:8080", "http://", "//"])
+VALUES = st.lists(ALPHABET, max_size=12).map(lambda parts: "".join(parts).encode())
+
+
+@given(VALUES)
+def test_a_reference_is_the_same_place_or_untouched(value):
+    """What a client resolves is the lease's path below the prefix, or what the lease had said."""
+    found = VIEW.reference(value)
+    if found == value:
+        return
+    before = urlsplit(value)
+    after = urlsplit(found)
+    assert (after.scheme, after.netloc) == (b"", b"")
+    assert after.path.startswith(b"/peer/tool/")
+    assert (after.query, after.fragment) == (before.query, before.fragment)
+    # Resolved by another implementation, from the root of the lease and from that of the gateway.
+    assert urljoin(b"http://h/", found).startswith(b"http://h/peer/tool/")
+    if b"%" not in value and b"//" not in before.path:
+        plain = urlsplit(urljoin(b"http://h/", before.path or b"/")).path
+        assert urlsplit(urljoin(b"http://h/", after.path)).path == b"/peer/tool" + plain
+
+
+@given(VALUES)
+def test_rewriting_twice_is_rewriting_once(value):
+    for rewrite in REWRITTEN.values():
+        once = rewrite(VIEW, value)
+        assert rewrite(VIEW, once) == once
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_taken(value):
+    for rewrite in REWRITTEN.values():
+        found = rewrite(VIEW, value)
+        assert b"\r" in value or b"\r" not in found
+        assert b"\n" in value or b"\n" not in found
+
+
+@given(VALUES, VALUES)
+def test_no_cookie_gets_a_path_beside_the_prefix(path, domain):
+    found = VIEW.set_cookie(b"a=1; Path=" + path + b"; Domain=" + domain)
+    paths = [
+        part.partition(b"=")[2].strip()
+        for part in found.split(b";")[1:]
+        if part.partition(b"=")[0].strip().lower() == b"path"
+    ]
+    for kept in paths:
+        assert not kept.startswith(b"/") or kept.startswith(b"/peer/tool")
