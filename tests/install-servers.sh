@@ -1,10 +1,23 @@
 #!/usr/bin/env bash
-# Before `make test`: installs the servers that the tests need where it can, and says what stays out.
-# Today the tests start only what they bring themselves and, where Go is, what they build with it: Portal's
-# own relay and peers on its SDK. No package of Debian's has a Go that is new enough, so that one is only
-# looked for.
+# Before `make test`: installs the tools that the tests need where it can (apt as root), and says what stays
+# out. No package of Debian's has a Go that is new enough for Portal's own relay and peers on its SDK, so
+# that one is only looked for.
 set -euo pipefail
 cd "$(dirname "$0")"
+declare -A package=([curl]=curl [sslscan]=sslscan [h2load]=nghttp2-client)
+missing=()
+for tool in curl sslscan h2load; do
+    command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -q || true
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}" ||
+            echo "LEFT OUT: the tests with ${missing[*]}, because apt could not install them"
+    else
+        echo "LEFT OUT: the tests with ${missing[*]} (Debian, Ubuntu: apt install ${missing[*]})"
+    fi
+fi
 if ! command -v go >/dev/null; then
     echo "LEFT OUT: the tests with Portal's own relay and SDK, because there is no Go on this machine"
 elif ! go -C interop list -m >/dev/null; then

@@ -373,7 +373,7 @@ class Gateway(Program):
             environment=_python_path(),
             ours=True,
         )
-        self.address = self.wait_for_line(r"listens on http://([\d.]+:\d+)").group(1)
+        self.address = self.wait_for_line(r"listens on https?://([\d.]+:\d+)").group(1)
 
     def wait_ready(self) -> None:
         """Wait until ``/health/ready`` says that a relay session is up."""

@@ -1,0 +1,191 @@
+"""A whole gateway behind TLS, in memory: handshakes, redirects, deadlines."""
+
+from datetime import UTC, datetime
+
+import pytest
+from OpenSSL import SSL
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from tests.frontend.gateway_world import Client, Wire, World, head_of
+from tests.tls.tls_world import Certified
+
+ONE = Certified(now=datetime.now(UTC))
+
+CONFIG = """
+gateway:
+  listen: "127.0.0.1:8080"
+  tls: {cert_file: "%s", key_file: "%s", redirect_from: "127.0.0.1:80"}
+auth:
+  keys: [{key: "sk_live_abc123...", id: tester}]
+leases:
+  tool: {url: "http://127.0.0.1:3000"}
+"""
+
+
+class ClientTLS:
+    def __init__(self, alpn):
+        self.context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        self.alpn = alpn
+
+    def clientConnectionForTLS(self, protocol):
+        connection = SSL.Connection(self.context, None)
+        if self.alpn:
+            connection.set_alpn_protos(self.alpn)
+        return connection
+
+
+class SecureWorld(World):
+    def connect_tls(self, *alpn):
+        wire = Wire()
+        factory = TLSMemoryBIOFactory(
+            implementing(ClientTLS(alpn)),
+            isClient=True,
+            wrappedFactory=Client(wire),
+            clock=self.reactor,
+        )
+        self.reactor.connectTCP("127.0.0.1", 8080, factory)
+        self.reactor.settle()
+        self.reactor.advance(0)
+        return wire
+
+    def ask_tls(self, target, wire, **more):
+        wire = self.ask(target, wire=wire, **more)
+        self.reactor.advance(0)
+        return wire
+
+    def plain(self, port):
+        wire = Wire()
+        self.reactor.connectTCP("127.0.0.1", port, Client(wire))
+        self.reactor.settle()
+        return wire
+
+
+def implementing(creator):
+    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+    from zope.interface import directlyProvides
+
+    directlyProvides(creator, IOpenSSLClientConnectionCreator)
+    return creator
+
+
+@pytest.fixture
+def world(tmp_path):
+    return SecureWorld(CONFIG % ONE.write(tmp_path))
+
+
+def test_the_url_is_https(world):
+    assert world.announced == ["https://127.0.0.1:8080/"]
+    world.stop()
+
+
+@pytest.mark.parametrize("alpn", [[], [b"http/1.1"], [b"foo", b"http/1.1"]])
+def test_a_request_over_tls(world, alpn):
+    wire = world.ask_tls("/peer/tool/x", world.connect_tls(*alpn))
+    (origin,) = world.origin.wires
+    first, fields, _ = head_of(origin.received)
+    assert first == b"GET /x HTTP/1.1"
+    assert (b"X-Forwarded-Proto", b"https") in fields
+    assert any(name == b"Forwarded" and b"proto=https" in value for name, value in fields)
+    origin.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    world.reactor.settle()
+    world.reactor.advance(0)
+    assert wire.received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert wire.received.endswith(b"\r\n\r\nok")
+    world.stop()
+
+
+def test_a_client_of_another_protocol_gets_no_connection(world):
+    wire = world.connect_tls(b"imap")
+    assert wire.received == b""
+    assert isinstance(wire.lost.value, SSL.Error)
+    assert "no application protocol" in str(wire.lost.value)
+    world.stop()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
+def test_a_handshake_has_ten_seconds_however_it_trickles(world, sent):
+    wire = world.plain(8080)
+    wire.send(sent)
+    world.reactor.advance(9.9)
+    assert wire.lost is None
+    world.reactor.advance(0.2)
+    assert wire.lost is not None
+    world.stop()
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\0" * 99])
+def test_what_is_not_tls_is_closed_at_once(world, sent):
+    wire = world.plain(8080)
+    wire.send(sent)
+    world.reactor.settle()
+    assert wire.lost is not None
+    assert b"HTTP/" not in wire.received
+    world.stop()
+
+
+def test_after_the_handshake_the_deadlines_are_those_of_the_channel(world):
+    wire = world.connect_tls()
+    world.reactor.advance(9.9)
+    assert wire.lost is None
+    world.reactor.advance(0.2)
+    assert wire.lost is not None
+    world.stop()
+
+
+def test_stopping_ends_handshakes(world):
+    wire = world.plain(8080)
+    world.stop()
+    assert wire.lost is not None
+
+
+@pytest.mark.parametrize(
+    ("request_line", "host", "location"),
+    [
+        ("GET /", "gw.example", "https://gw.example:8080/"),
+        ("GET /peer/a/b?c=d%20e", "gw.example:80", "https://gw.example:8080/peer/a/b?c=d%20e"),
+        ("POST /x", "GW.example", "https://GW.example:8080/x"),
+        ("GET //other.example/x", "gw.example", "https://gw.example:8080//other.example/x"),
+        ("GET /", "[::1]:80", "https://[::1]:8080/"),
+        ("GET http://named.example/x", "gw.example", "https://named.example:8080/x"),
+    ],
+)
+def test_plain_http_is_redirected(world, request_line, host, location):
+    wire = world.plain(80)
+    wire.send(f"{request_line} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    world.reactor.settle()
+    first, fields, _ = head_of(wire.received)
+    assert first == b"HTTP/1.1 308 Permanent Redirect"
+    assert dict(fields)[b"Location"] == location.encode()
+    world.stop()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"GET / HTTP/1.0\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n",
+        b"GET / HTTP/1.1\r\nHost: a/b\r\n",
+        b"GET / HTTP/1.1\r\nHost: a@b\r\n",
+        b"GET /\\a HTTP/1.1\r\nHost: a\r\n",
+    ],
+)
+def test_without_one_host_there_is_no_redirect(world, head):
+    wire = world.plain(80)
+    wire.send(head + b"\r\n")
+    world.reactor.settle()
+    assert wire.received.startswith(b"HTTP/1.1 400 ")
+    assert b"Location" not in wire.received
+    world.stop()
+
+
+def test_the_port_of_redirects_can_be_another(tmp_path):
+    config = (CONFIG % ONE.write(tmp_path)).replace(
+        'redirect_from: "127.0.0.1:80"', 'redirect_from: "127.0.0.1:80", redirect_port: 443'
+    )
+    world = SecureWorld(config)
+    wire = world.plain(80)
+    wire.send(b"GET /x HTTP/1.1\r\nHost: gw.example\r\n\r\n")
+    world.reactor.settle()
+    assert b"Location: https://gw.example/x\r\n" in wire.received
+    world.stop()
