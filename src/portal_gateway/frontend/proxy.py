@@ -125,13 +125,26 @@ class Carriage:
             framing = BodyFraming.chunked()
         request.register_response_producer(self)
         target = route.base + self._target if route.base else self._target
-        if route.rewrite:
-            host = head.host if route.host is None else route.host
-            self._view = LeaseView(request.exchange.lease_prefix, host.lower(), route.base)
-        fields = upstream_fields(request, route.host)
+        fields = self._fields_up(route)
         self._upstream = route.pool.request(head.method, target, fields, self, body=framing)
         if request.has_body and not self._over:
             request.read_body(self)
+
+    def _fields_up(self, route: Route) -> Headers:
+        """The header for the lease on this route."""
+        request = self._request
+        prefix = request.exchange.lease_prefix
+        if prefix and route.rewrite:
+            host = request.head.host if route.host is None else route.host
+            self._view = LeaseView(prefix, host.lower(), route.base)
+        return upstream_fields(request, route.host)
+
+    def _fields_down(self, head: ResponseHead) -> Headers:
+        """The header for the client, of one that came on the route that was taken."""
+        exchange = self._request.exchange
+        return downstream_fields(
+            head.headers, exchange.request_id, self._view, below=bool(exchange.lease_prefix)
+        )
 
     # The client's body, on its way up.
 
@@ -168,11 +181,7 @@ class Carriage:
         """The lease's final status and header."""
         self._head_sent = True
         request = self._request
-        exchange = request.exchange
-        below = bool(exchange.lease_prefix)
-        fields = downstream_fields(
-            head.headers, exchange.request_id, self._view if below else None, below=below
-        )
+        fields = self._fields_down(head)
         request.send_head(head.status, head.reason, fields, length=head.content_length)
 
     def response_data(self, data: bytes) -> None:

@@ -12,7 +12,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from portal_gateway.config.model import WebSocketSection
 from portal_gateway.errors import GatewayError, fault
-from portal_gateway.frontend.proxy import Carriage, downstream_fields, upstream_fields
+from portal_gateway.frontend.proxy import Carriage
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.websocket_bridge import Bridge
 from portal_gateway.frontend.websocket_ends import Ends, LeaseEnd
@@ -109,7 +109,7 @@ class _WebSocketCarriage(Carriage):
         request = self._request
         fields = [
             field
-            for field in upstream_fields(request, route.host)
+            for field in self._fields_up(route)
             if field[0].lower() not in WEBSOCKET_FIELDS
         ]
         fields += self._lease_end.opening_fields(self._opening)
@@ -144,7 +144,7 @@ class _WebSocketCarriage(Carriage):
         bridge.start(stream, tunnel, data)
 
     def _fields_of(self, head: ResponseHead) -> Headers:
-        fields = downstream_fields(head.headers, self._request.exchange.request_id)
+        fields = self._fields_down(head)
         return [field for field in fields if field[0].lower() not in WEBSOCKET_FIELDS]
 
     # However else it ends.
