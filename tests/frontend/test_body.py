@@ -123,6 +123,34 @@ def test_a_complete_body_is_not_aborted() -> None:
     assert (reader.body, reader.trailers) == (b"a", [])
 
 
+def test_a_body_that_ends_while_its_reader_pauses_lets_the_connection_go_on() -> None:
+    source, reader = Source(), Reader()
+    inlet = BodyInlet(source)
+    inlet.read(reader)
+    inlet.pause()
+    inlet.receive_data(b"x")
+    inlet.receive_end([])
+    inlet.resume()
+    assert reader.over
+    assert not source.paused
+
+
+@pytest.mark.parametrize("paused_by", ["reader", "bound"])
+def test_a_body_that_is_dropped_while_it_is_held_back_lets_the_connection_go_on(
+    paused_by: str,
+) -> None:
+    source = Source()
+    inlet = BodyInlet(source)
+    if paused_by == "reader":
+        inlet.read(Reader())
+        inlet.pause()
+    else:
+        inlet.receive_data(b"x" * (UNREAD_BOUND + 1))
+    assert source.paused
+    inlet.drop()
+    assert not source.paused
+
+
 def test_dropping() -> None:
     source, reader = Source(), Reader()
     inlet = BodyInlet(source)

@@ -194,6 +194,25 @@ def test_a_lease_that_reads_no_more_stops_the_client(world):
     assert len(head_of(origin.received)[2]) == size
 
 
+def test_a_body_that_ended_while_the_lease_read_nothing_does_not_stop_the_next_request(world):
+    wire = world.connect()
+    wire.send(
+        b"PUT /peer/tool/ HTTP/1.1\r\nHost: h\r\nX-API-Key: %b\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n" % KEY.encode()
+    )
+    world.reactor.settle()
+    (origin,) = world.origin.wires
+    origin.transport.pauseProducing()
+    wire.send(b"%x\r\n" % 300_000 + bytes(300_000) + b"\r\n0\r\n\r\n")
+    world.reactor.settle()
+    origin.transport.resumeProducing()
+    world.reactor.settle()
+    origin.send(OK)
+    world.reactor.settle()
+    world.ask("/peer/tool/next", wire=wire)
+    assert b"GET /next HTTP/1.1" in origin.received
+
+
 def test_a_client_that_reads_no_more_stops_the_lease(world):
     wire = world.ask("/peer/tool/")
     (origin,) = world.origin.wires

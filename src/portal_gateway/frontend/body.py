@@ -53,6 +53,7 @@ class BodyInlet:
     __slots__ = (
         "_draining",
         "_error",
+        "_holding",
         "_kept",
         "_kept_size",
         "_over",
@@ -69,6 +70,7 @@ class BodyInlet:
         self._kept_size = 0
         self._paused = False
         self._draining = False
+        self._holding = False
         self._over = False
         self._trailers: Headers | None = None
         self._error: GatewayError | None = None
@@ -84,7 +86,7 @@ class BodyInlet:
             self._kept.append(data)
             self._kept_size += len(data)
             if self._kept_size > UNREAD_BOUND:
-                self._source.pause_reading()
+                self._hold()
 
     def receive_end(self, trailers: Headers) -> None:
         """The body is complete."""
@@ -117,7 +119,7 @@ class BodyInlet:
         """Bring nothing until `resume`."""
         if not self._paused and not self._over:
             self._paused = True
-            self._source.pause_reading()
+            self._hold()
 
     def resume(self) -> None:
         """Go on."""
@@ -131,6 +133,8 @@ class BodyInlet:
         self._receiver = None
         self._kept.clear()
         self._kept_size = 0
+        # What comes next on the connection is not this body's to hold back.
+        self._release()
 
     def _drain(self) -> None:
         receiver = self._receiver
@@ -153,4 +157,14 @@ class BodyInlet:
             self.drop()
             receiver.request_end(self._trailers)
         else:
+            self._release()
+
+    def _hold(self) -> None:
+        if not self._holding:
+            self._holding = True
+            self._source.pause_reading()
+
+    def _release(self) -> None:
+        if self._holding:
+            self._holding = False
             self._source.resume_reading()
