@@ -125,6 +125,12 @@ def test_a_slow_header_counts_from_its_first_byte() -> None:
     served.send(GET[5:])
     assert served.exchanges[1].started == 1003
     assert served.exchanges[1].finished == 1007
+    served.wait(5)
+    served.send(GET)
+    assert served.exchanges[2].started == 1012
+    served.send(GET[:5])
+    served.wait(10)
+    assert served.client.received.count(b"HTTP/1.1 408") == 1
     served.finish()
 
 
@@ -514,6 +520,26 @@ def test_an_early_answer_keeps_the_connection_when_the_rest_is_short() -> None:
     served.finish()
 
 
+def test_after_an_early_answer_the_body_goes_to_nobody() -> None:
+    noting = Noting()
+    served = Served(noting)
+    served.send(post(b"he", length=7))
+    request = noting.requests[0]
+    reader = Reader()
+    request.read_body(reader)
+    request.pause_body()
+    served.send(b"l")
+    assert served.paused
+    answer(request)
+    served.settle()
+    assert not served.paused
+    assert served.send(b"lo y" + GET).count(b"HTTP/1.1 200") == 1
+    assert len(noting.requests) == 2
+    assert (reader.body, reader.over) == (b"he", False)
+    served.finish()
+    assert not reader.over
+
+
 def test_an_early_answer_closes_when_the_rest_is_long() -> None:
     noting = Noting(answer)
     served = Served(noting)
@@ -715,7 +741,7 @@ def test_header_deadline_is_absolute() -> None:
 def test_header_deadline_of_a_later_request_counts_from_its_first_byte() -> None:
     served = Served(Collecting())
     served.send(GET)
-    served.wait(50)
+    served.wait(70)
     served.send(GET[:20])
     served.wait(9)
     assert not served.closed
@@ -1029,8 +1055,8 @@ def test_a_body_longer_than_announced() -> None:
     request = noting.requests[0]
     request.send_head(200, b"OK", [], length=3)
     request.send_data(b"ab")
+    served.settle()
     request.send_data(b"cd")
-    request.send_end()
     served.settle()
     assert served.closed
     assert b"cd" not in served.client.received

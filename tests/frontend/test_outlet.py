@@ -135,3 +135,17 @@ def test_discarding() -> None:
     sink.drain()
     sink.outlet.flush()
     assert sink.writes == []
+
+
+def test_a_watcher_that_writes_more_when_everything_is_gone() -> None:
+    sink, producer = Sink(), Producer()
+    written = [b"x" * (PIECE + 1)]
+    sink.output_drained = lambda: sink.outlet.write(written.pop()) if written else None
+    sink.outlet.register(producer)
+    sink.outlet.write(b"x" * (PIECE + 1))
+    sink.drain()
+    assert sink.outlet.blocked
+    assert producer.told == ["pause", "pause"]
+    while sink.writes:
+        sink.drain()
+    assert producer.told == ["pause", "pause", "resume"]
