@@ -53,7 +53,7 @@ def faults(text: str, environ=None) -> list[str]:
 
 def test_the_smallest_useful_configuration():
     assert load(SMALLEST) == Config(
-        gateway=GatewaySection("127.0.0.1:8080", "tcp:8080:interface=127.0.0.1"),
+        gateway=GatewaySection("127.0.0.1:8080", "tcp:8080:interface=127.0.0.1:backlog=4096"),
         portal=PortalSection(relays=(RelaySection("ws://127.0.0.1:4017/relay"),)),
         auth=load("auth: {keys: [{key: sk_live_abc123...}]}").auth,
         leases={
@@ -122,7 +122,7 @@ auth:
 logging: {level: debug, format: text}
 """
     )
-    assert config.gateway == GatewaySection("[::1]:9000", r"tcp6:9000:interface=\:\:1")
+    assert config.gateway == GatewaySection("[::1]:9000", r"tcp6:9000:interface=\:\:1:backlog=4096")
     assert [relay.url for relay in config.portal.relays] == ["ws://a/relay", "ws://b/relay"]
     assert config.portal.pool == PoolSection(1, 2, 500.0)
     assert config.auth.keys == (
@@ -139,7 +139,9 @@ logging: {level: debug, format: text}
 
 def test_what_is_left_out_has_its_default():
     config = load("gateway:\nportal:\nauth:\n  keys:\nleases:\nlogging:\n")
-    assert config.gateway == GatewaySection("127.0.0.1:8080", "tcp:8080:interface=127.0.0.1")
+    assert config.gateway == GatewaySection(
+        "127.0.0.1:8080", "tcp:8080:interface=127.0.0.1:backlog=4096"
+    )
     assert config.portal == PortalSection((), None, PoolSection(100, 1000, 300.0))
     assert config.auth.keys == ()
     assert config.leases == {}

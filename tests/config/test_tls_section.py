@@ -57,7 +57,7 @@ def test_everything_else(load, tmp_path):
     ).gateway.tls
     assert tls.files.client_ca_file == tmp_path / "ca.pem"
     assert tls.files.client_certificates == "optional"
-    assert tls.redirect_from == ("127.0.0.1:8080", "tcp:8080:interface=127.0.0.1")
+    assert tls.redirect_from == ("127.0.0.1:8080", "tcp:8080:interface=127.0.0.1:backlog=4096")
     assert tls.redirect_port == 443
 
 

@@ -26,6 +26,13 @@ __all__ = [
 
 MAX_PORT = 65_535
 
+BACKLOG = 4096
+"""Connections that may wait to be accepted, where an address is given as host and port.
+
+Twisted's 50 overflow when a few hundred clients come at once, and the kernel then resets some of
+them. The system's own limit (``net.core.somaxconn``) still holds.
+"""
+
 _PORTS = range(1, MAX_PORT + 1)
 
 _PLAIN_SCHEMES = ("http", "https")
@@ -70,7 +77,7 @@ def listen_address(value: Value) -> ListenAddress:
     if port > MAX_PORT:
         raise value.refuse(f"bad address {found.shown}: a port is at most {MAX_PORT}")
     if not host:
-        return found.text, f"tcp:{port}"
+        return found.text, f"tcp:{port}:backlog={BACKLOG}"
     kind = "tcp"
     if host.startswith("["):
         host, kind = host[1:-1], "tcp6"
@@ -78,7 +85,8 @@ def listen_address(value: Value) -> ListenAddress:
         raise value.refuse(
             f"bad address {found.shown}: its host must be a name or an IP address, IPv6 in [ ]"
         )
-    return found.text, f"{kind}:{port}:interface={quoteStringArgument(host)}"
+    interface = quoteStringArgument(host)
+    return found.text, f"{kind}:{port}:interface={interface}:backlog={BACKLOG}"
 
 
 def _names_endpoint_type(host: str) -> bool:

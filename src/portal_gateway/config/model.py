@@ -123,7 +123,7 @@ class GatewaySection:
     """
 
     listen: str = "127.0.0.1:8080"
-    listen_endpoint: str = "tcp:8080:interface=127.0.0.1"
+    listen_endpoint: str = "tcp:8080:interface=127.0.0.1:backlog=4096"
     limits: LimitsSection = field(default_factory=LimitsSection)
     tls: TLSSection | None = None
     lease_host: str | None = None

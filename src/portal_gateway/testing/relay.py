@@ -96,7 +96,7 @@ class EmbeddedRelay:
     def listen(self, endpoint: IStreamServerEndpoint | None = None) -> Deferred[IListeningPort]:
         """Take clients at ``endpoint``, or at a free port of 127.0.0.1."""
         if endpoint is None:
-            endpoint = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
+            endpoint = TCP4ServerEndpoint(self.reactor, 0, MAX_CLIENTS, interface="127.0.0.1")
         factory = ServerCarrierFactory(self.reactor, self._client_here, self._path)
         listening: Deferred[IListeningPort] = endpoint.listen(factory)
         return listening.addCallback(self._listening)
