@@ -11,13 +11,15 @@ from gateway_world import CONFIG, KEY, World, head_of
 CLIENT_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
+NO_TAKEOVER = b"server_no_context_takeover;client_no_context_takeover"
+
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 MASK = b"\x37\xfa\x21\x3d"
 
 
 class Frame(NamedTuple):
     opcode: int
-    payload: bytes
+    payload: bytes = b""
     fin: bool = True
     rsv: int = 0
 
@@ -164,8 +166,7 @@ class Sockets(World):
         return self.open(
             client_fields=["Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"],
             lease_fields=[
-                b"Sec-WebSocket-Extensions: permessage-deflate; "
-                + b"server_no_context_takeover; client_no_context_takeover"
+                b"Sec-WebSocket-Extensions: permessage-deflate;" + NO_TAKEOVER,
             ],
             **options,
         )
