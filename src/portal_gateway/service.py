@@ -31,6 +31,7 @@ from portal_gateway.frontend.listening import Listener
 from portal_gateway.frontend.negotiation import ALPN
 from portal_gateway.frontend.problem import problem_response
 from portal_gateway.frontend.redirect import RedirectToHTTPS
+from portal_gateway.frontend.response_stream import StreamRules
 from portal_gateway.frontend.routes import build_tree
 from portal_gateway.frontend.site import Site
 from portal_gateway.observe.logs import Log, Sink
@@ -110,6 +111,7 @@ class Gateway(MultiService):
                 on_exchange_end=log.access,
                 make_request_id=request_id,
                 limits=ChannelLimits(**asdict(config.gateway.limits)),
+                streams=StreamRules(**asdict(config.sse)),
             )
 
         closed_at_end: list[Callable[[], None]] = [pool.close for pool in origins.values()]

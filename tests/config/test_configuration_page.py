@@ -30,6 +30,7 @@ SECTIONS = {
     "auth.keys[]": "auth: {keys: [{%s: x}]}",
     "leases.<name>": "leases: {a: {%s: x}}",
     "leases.<name>.tls": "leases: {a: {url: https://a, tls: {%s: x}}}",
+    "sse": "sse: {%s: x}",
     "websocket": "websocket: {%s: x}",
     "logging": "logging: {%s: x}",
 }

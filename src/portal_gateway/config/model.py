@@ -35,6 +35,7 @@ __all__ = [
     "PoolSection",
     "PortalSection",
     "RelaySection",
+    "SSESection",
     "TLSSection",
     "UpstreamTLS",
     "WebSocketSection",
@@ -272,6 +273,17 @@ class LeaseSection:
 
 
 @dataclass(frozen=True, slots=True)
+class SSESection:
+    """``sse``: how responses without a length are kept, such as streams of server-sent events.
+
+    Times are seconds. ``keepalive`` None is no comments.
+    """
+
+    keepalive: float | None = None
+    idle_timeout: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class WebSocketSection:
     """``websocket``: what one WebSocket may cost. Sizes in bytes, times in seconds.
 
@@ -307,6 +319,7 @@ class Config:
     portal: PortalSection = field(default_factory=PortalSection)
     auth: AuthSection = field(default_factory=AuthSection)
     leases: Mapping[str, LeaseSection] = field(default_factory=lambda: MappingProxyType({}))
+    sse: SSESection = field(default_factory=SSESection)
     websocket: WebSocketSection = field(default_factory=WebSocketSection)
     logging: LoggingSection = field(default_factory=LoggingSection)
     source: str = ""

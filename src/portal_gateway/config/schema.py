@@ -43,6 +43,7 @@ from portal_gateway.config.model import (
     PoolSection,
     PortalSection,
     RelaySection,
+    SSESection,
     UpstreamTLS,
     WebSocketSection,
     key_digest,
@@ -264,6 +265,9 @@ CONFIG = Section(
                 },
                 check=_one_way_only,
             ),
+        ),
+        "sse": Section(
+            SSESection, {"keepalive": duration(1, 3600), "idle_timeout": duration(1, 604_800)}
         ),
         "websocket": _WEBSOCKET,
         "logging": Section(

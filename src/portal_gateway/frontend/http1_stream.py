@@ -95,6 +95,7 @@ class HTTP1Stream:
             and not channel.site.stopping
             and not (channel.in_body and _leaves_too_much(request)),
         )
+        self._outlet.narrow(stream=has_body and length is None)
         self._outlet.hold(head)
         if not channel.in_read:
             channel.site.call_soon(self._outlet.flush)
@@ -119,6 +120,7 @@ class HTTP1Stream:
             self._chunked = False
             outlet.hold(last_chunk(trailers))
         outlet.flush()
+        outlet.narrow(stream=False)
         outlet.producer = None
 
     def take_over(self) -> TakenStream:

@@ -10,7 +10,9 @@ from typing import Protocol
 from twisted.internet.interfaces import IAddress, IPushProducer
 from zope.interface import implementer
 
-__all__ = ["PIECE", "STEP", "Outlet", "Transport", "Watcher"]
+from portal_gateway.relay.transport_buffers import set_buffer_size
+
+__all__ = ["PIECE", "STEP", "STREAM_HELD", "Outlet", "Transport", "Watcher"]
 
 PIECE = 64 * 1024
 """Bytes that are handed to the transport in one write at most: what one read of a socket brings.
@@ -21,6 +23,13 @@ has to take before the write stall.
 
 STEP = 16 * 1024
 """Bytes of a larger write that are handed over at a time, so that little waits in the transport."""
+
+STREAM_HELD = 8 * 1024
+"""Bytes above which a transport asks for a pause while it carries a stream. With one read of the
+lease's (`STREAM_READ`), a reader that is slow costs less than 64 KiB."""
+
+_JOINED = 4 * 1024
+"""Bytes up to which pieces that wait are joined: each on its own costs some 50 bytes more."""
 
 
 class Transport(Protocol):
@@ -76,6 +85,7 @@ class Outlet:
         "_congested",
         "_held",
         "_held_size",
+        "_narrow",
         "_queue",
         "_transport",
         "_watcher",
@@ -88,10 +98,17 @@ class Outlet:
         self._watcher = watcher
         self._held: list[bytes] = []
         self._held_size = 0
-        self._queue: deque[bytes | memoryview] = deque()
+        self._queue: deque[bytes | bytearray | memoryview] = deque()
         self._congested = False
+        self._narrow = False
         self.blocked = False
         self.producer: IPushProducer | None = None
+
+    def narrow(self, *, stream: bool) -> None:
+        """Have the transport hold little, for a ``stream``, or what it holds by itself."""
+        if stream != self._narrow:
+            self._narrow = stream
+            set_buffer_size(self._transport, STREAM_HELD if stream else None)
 
     @property
     def holds(self) -> bool:
@@ -123,12 +140,21 @@ class Outlet:
     def write(self, data: bytes) -> None:
         """Write ``data`` after everything that was written before; what is held comes later."""
         if self.blocked:
-            self._queue.append(data)
+            self._wait(data)
         elif len(data) > PIECE:
             self._queue.append(data)
             self._write_queue()
         else:
             self._transport.write(data)
+
+    def _wait(self, data: bytes) -> None:
+        queue = self._queue
+        if len(data) > _JOINED:
+            queue.append(data)
+        elif queue and isinstance(last := queue[-1], bytearray) and len(last) < PIECE - _JOINED:
+            last += data
+        else:
+            queue.append(bytearray(data))
 
     def _write_queue(self) -> None:
         queue = self._queue

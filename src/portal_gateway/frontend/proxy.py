@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.request import Request
+from portal_gateway.frontend.response_stream import ResponseStream
 from portal_gateway.policy.credentials import strip_credentials
 from portal_gateway.policy.rewriting import REWRITTEN, LeaseView
 from portal_gateway.relay.http_client import UpstreamExchange
@@ -74,13 +75,23 @@ class Carriage:
     toward the pool it is the response's sink.
     """
 
-    __slots__ = ("_head_sent", "_looking", "_over", "_request", "_target", "_upstream", "_view")
+    __slots__ = (
+        "_head_sent",
+        "_looking",
+        "_over",
+        "_request",
+        "_stream",
+        "_target",
+        "_upstream",
+        "_view",
+    )
 
     def __init__(self, request: Request, target: bytes) -> None:
         self._request = request
         self._target = target
         self._upstream: UpstreamExchange | None = None
         self._looking: Deferred[Route] | None = None
+        self._stream: ResponseStream | None = None
         self._view: LeaseView | None = None
         self._head_sent = False
         self._over = False
@@ -183,15 +194,21 @@ class Carriage:
         request = self._request
         fields = self._fields_down(head)
         request.send_head(head.status, head.reason, fields, length=head.content_length)
+        if head.chunked or head.until_eof:
+            self._stream = request.site.streams.begin(head, request.send_data, self._too_silent)
 
     def response_data(self, data: bytes) -> None:
         """Some of the lease's body."""
+        if self._stream is not None:
+            data = self._stream.receive_data(data)
         self._request.send_data(data)
 
     def response_end(self, trailers: Headers) -> None:
         """The lease's response is complete."""
         self._over = True
         self._note_connection()
+        if self._stream is not None:
+            self._request.send_data(self._stream.receive_end())
         self._request.send_end(permitted_trailers(trailers))
 
     def response_failed(self, error: GatewayError) -> None:
@@ -200,6 +217,7 @@ class Carriage:
             return
         self._over = True
         self._note_connection()
+        self._stop_stream()
         request = self._request
         if self._head_sent:
             # What was sent must not look complete (RFC 9112 section 8).
@@ -207,6 +225,15 @@ class Carriage:
             request.abort()
         else:
             request.fail(error)
+
+    def _too_silent(self) -> None:
+        """The lease has not said a byte of its stream for too long."""
+        self._cancel_upstream()
+        self.response_failed(fault("upstream_timeout", "the lease's stream fell silent"))
+
+    def _stop_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.stop()
 
     def _note_connection(self) -> None:
         if self._upstream is not None:
@@ -220,9 +247,13 @@ class Carriage:
         """The client takes no more for now."""
         if self._upstream is not None:
             self._upstream.pause()
+        if self._stream is not None:
+            self._stream.pause()
 
     def resumeProducing(self) -> None:
         """The client takes more."""
+        if self._stream is not None:
+            self._stream.resume()
         if self._upstream is not None:
             self._upstream.resume()
 
@@ -235,6 +266,7 @@ class Carriage:
             return
         self._over = True
         self._note_connection()
+        self._stop_stream()
         if self._looking is not None:
             self._looking.cancel()
         self._cancel_upstream()

@@ -28,6 +28,7 @@ from portal_gateway.frontend.channel import HTTPChannel
 from portal_gateway.frontend.limits import LIMIT_NAMES, ChannelLimits
 from portal_gateway.frontend.outlet import Transport
 from portal_gateway.frontend.request import Request
+from portal_gateway.frontend.response_stream import StreamRules, StreamWatch
 from portal_gateway.wire.http1_writing import http_date
 from portal_gateway.wire.http_fields import Headers
 
@@ -67,7 +68,8 @@ class Site(Factory[Any]):
     ``render_problem`` makes an answer (status, fields, body) of an error and a request id;
     ``on_exchange_end`` is called once for each request when its response has been handed to the
     transport or will never be complete; ``make_request_id`` gets the ``X-Request-ID`` that a client
-    sent once, or None. ``limit_hits`` counts how often each limit of ``limits`` was met.
+    sent once, or None. ``streams`` watches the responses that have no length. ``limit_hits`` counts
+    how often each limit of ``limits`` was met.
     """
 
     noisy = False
@@ -82,12 +84,14 @@ class Site(Factory[Any]):
         on_exchange_end: Callable[[Exchange], object],
         make_request_id: Callable[[str | None], str],
         limits: ChannelLimits | None = None,
+        streams: StreamRules | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.resource = resource
         self.clock = clock
         self.seconds = clock.seconds
         self.limits = limits or ChannelLimits()
+        self.streams = StreamWatch(clock, streams or StreamRules())
         self.limit_hits = dict.fromkeys(LIMIT_NAMES, 0)
         self.render_problem = render_problem
         self.make_request_id = make_request_id

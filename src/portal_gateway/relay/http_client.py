@@ -331,6 +331,8 @@ class UpstreamExchange:
     def response_head(self, head: ResponseHead) -> None:
         """The final response begins."""
         if not self._over:
+            if head.content_length is None and self._connection is not None:
+                self._connection.expect_stream()
             self._sink.response_head(head)
 
     def response_data(self, data: bytes) -> None:

@@ -14,11 +14,13 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from portal_gateway.relay.transport_buffers import set_buffer_size
 from portal_gateway.wire.http1_response import ResponseReader
 
 __all__ = [
     "CLOSING_TIME",
     "MAX_CLOSING",
+    "STREAM_READ",
     "CarriedExchange",
     "ClosingConnections",
     "ConnectionOwner",
@@ -32,6 +34,9 @@ CLOSING_TIME: Final = 5.0
 
 MAX_CLOSING: Final = 64
 """Connections of one pool being closed politely at a time; beyond it they are aborted instead."""
+
+STREAM_READ: Final = 32 * 1024
+"""Bytes of a stream that are read at once: what comes with them still comes after a pause."""
 
 _Key = TypeVar("_Key")
 
@@ -111,6 +116,7 @@ class UpstreamConnection(protocol.Protocol):
         """Whether more of the request waits in the transport than it likes to hold."""
         self._producing = False
         self._reading = True
+        self._narrow = False
 
     # Twisted's protocol.
 
@@ -174,6 +180,9 @@ class UpstreamConnection(protocol.Protocol):
         """Carry nothing from now on."""
         self.exchange = None
         self.reader = None
+        if self._narrow:
+            self._narrow = False
+            set_buffer_size(self.stream, None)
         if self._producing:
             self._producing = False
             if not self.closed:
@@ -184,6 +193,12 @@ class UpstreamConnection(protocol.Protocol):
         if not self._producing and not self.closed:
             self._producing = True
             self.stream.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
+
+    def expect_stream(self) -> None:
+        """The response has no length: read it in smaller pieces."""
+        if not self._narrow:
+            self._narrow = True
+            set_buffer_size(self.stream, STREAM_READ)
 
     def pause_reading(self) -> None:
         """Leave what the peer sends in the network."""

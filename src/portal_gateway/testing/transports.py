@@ -45,8 +45,11 @@ class MemoryTransport:
 
     ``sent`` counts the bytes delivered to the other end, ``waiting`` those not delivered yet;
     ``no_delay`` and ``keep_alive`` show what was set; ``when_lost`` is called after the protocol
-    was told that the connection is over.
+    was told that the connection is over. ``bufferSize`` is what is read at once, and above what a
+    producer is paused, as in Twisted's transports.
     """
+
+    bufferSize = BUFFER_SIZE
 
     def __init__(self, protocol: IProtocol, host: Address, peer: Address) -> None:
         self.protocol = protocol
@@ -83,7 +86,7 @@ class MemoryTransport:
         if not self.connected or self._write_ending or self._write_ended or self._aborted:
             return
         self._outgoing += data
-        if self._streaming and not self._producer_paused and len(self._outgoing) > BUFFER_SIZE:
+        if self._streaming and not self._producer_paused and len(self._outgoing) > self.bufferSize:
             self._producer_paused = True
             self._producer.pauseProducing()
 
@@ -225,6 +228,7 @@ class MemoryTransport:
             size = max(1, chunk(size))
         elif chunk is not None:
             size = min(size, chunk)
+        size = min(size, target.bufferSize)
         data = bytes(self._outgoing[:size])
         del self._outgoing[:size]
         self.sent += len(data)
@@ -259,9 +263,9 @@ class MemoryLink:
     """Two protocols joined back to back.
 
     ``client`` and ``server`` are the two transports. ``chunk`` is the largest number of bytes
-    delivered in one piece: a number, or a function from the number available to the number to
-    take (at least 1). ``frozen`` stops everything, like a peer that has been stopped or a network
-    that drops all packets.
+    delivered in one piece, at most the reader's ``bufferSize``: a number, or a function from the
+    number available to the number to take (at least 1). ``frozen`` stops everything, like a peer
+    that has been stopped or a network that drops all packets.
     """
 
     def __init__(
