@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
@@ -135,8 +135,16 @@ class Gateway(MultiService):
         super().setServiceParent(parent)
 
     def stopService(self) -> Deferred[Any]:
-        """Stop everything; fires when all of it has ended and the log is written."""
-        stopped: Deferred[Any] = super().stopService()
+        """Stop the listeners; when their requests are over, the rest.
+
+        Fires when all of it has ended and the log is written.
+        """
+        Service.stopService(self)
+        upstreams, *listeners = self
+        stopped: Deferred[Any] = gatherResults(
+            [maybeDeferred(listener.stopService) for listener in listeners], consumeErrors=True
+        )
+        stopped.addBoth(lambda _result: upstreams.stopService())
         return stopped.addBoth(self._stopped)
 
     def _stopped(self, result: object) -> object:
