@@ -84,6 +84,14 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(line["error"], "lease_offline")
         self.assertIsNone(line["api_key_id"])
 
+    def test_whatever_a_client_sent_is_one_line_that_gives_it_back(self):
+        log = self.make()
+        rude = 'a"b\\c\n\r\x1b[31m\u2028{}\x00'
+        log.access(Exchange(rude, rude, 0.0, method=rude, path=rude, user_agent=rude, lease=rude))
+        (line,) = self.lines()
+        for name in ("request_id", "method", "path", "lease_id", "client_ip", "user_agent"):
+            self.assertEqual(line[name], rude)
+
     def test_lines_of_one_turn_leave_after_it_together(self):
         log = self.make()
         for name in "abc":

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
 
-__all__ = ["FORMATS", "Formatter", "Value", "json_line", "text_line", "timestamp"]
+__all__ = ["FORMATS", "Formatter", "Value", "json_line", "quoted", "text_line", "timestamp"]
 
 Value = str | int | float | bool | None
 """What a field of a log line may hold."""
@@ -22,13 +22,15 @@ def timestamp(now: float) -> str:
 
 
 def json_line(fields: Mapping[str, Value]) -> str:
-    """One JSON object in ASCII: every control character and line separator is escaped.
+    """One JSON object in ASCII: every control character and line separator is escaped."""
+    return json.dumps({name: _cut(value) for name, value in fields.items()}) + "\n"
 
-    The same text as of ``json.dumps``, which costs four times as much: it makes an encoder for each
-    call, and there is a line for each request.
-    """
-    members = [f'"{name}": {_json(value)}' for name, value in fields.items()]
-    return "{" + ", ".join(members) + "}\n"
+
+def quoted(text: str | None) -> str:
+    """A text as a part of a JSON line, ``null`` where there is none."""
+    if text is None:
+        return "null"
+    return encode_basestring_ascii(text if len(text) <= MAX_TEXT else str(_cut(text)))
 
 
 def text_line(fields: Mapping[str, Value]) -> str:
@@ -53,14 +55,6 @@ def _cut(value: Value) -> Value:
     if isinstance(value, str) and len(value) > MAX_TEXT:
         return f"{value[:MAX_TEXT]}… ({len(value)} characters)"
     return value
-
-
-def _json(value: Value) -> str:
-    if type(value) is str:
-        return encode_basestring_ascii(value if len(value) <= MAX_TEXT else str(_cut(value)))
-    if value is None:
-        return "null"
-    return str(value) if type(value) is int else json.dumps(value)
 
 
 def _plain(value: Value) -> str:

@@ -1,5 +1,6 @@
 """The log: Twisted's events, ours, and one line per request, all through one writer."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
 from portal_gateway.exchange import Exchange
-from portal_gateway.observe.lines import FORMATS, Value, timestamp
+from portal_gateway.observe.lines import FORMATS, Value, quoted, timestamp
 
 __all__ = ["LEVELS", "Log", "Sink"]
 
@@ -64,6 +65,7 @@ class Log:
         self._sink = sink
         self._threshold = _SEVERITY[level]
         self._format = FORMATS[style]
+        self._is_json = style == "json"
         self._wall_clock = wall_clock
         self._lines: list[str] = []
         self._flushing: IDelayedCall | None = None
@@ -100,26 +102,8 @@ class Log:
         level = "info" if exchange.status < _SERVER_ERROR else "warning"
         if _SEVERITY[level] < self._threshold:
             return
-        finished = exchange.started if exchange.finished is None else exchange.finished
-        fields: dict[str, Value] = {
-            "timestamp": self._now(),
-            "level": level,
-            "message": "request_aborted" if exchange.aborted else "request_completed",
-            "request_id": exchange.request_id,
-            "method": exchange.method,
-            "path": exchange.path,
-            "status": exchange.status,
-            "duration_ms": round((finished - exchange.started) * 1000, 1),
-            "lease_id": exchange.lease,
-            "api_key_id": None if exchange.caller is None else exchange.caller.key_id,
-            "client_ip": exchange.client_address,
-            "user_agent": exchange.user_agent,
-            "bytes_in": exchange.bytes_in,
-            "bytes_out": exchange.bytes_out,
-        }
-        if exchange.error is not None:
-            fields["error"] = exchange.error
-        self._write(fields)
+        line = _access_json(exchange, self._now(), level)
+        self._write_line(line if self._is_json else self._format(json.loads(line)))
 
     def _now(self) -> str:
         now = int(self._wall_clock())
@@ -129,7 +113,10 @@ class Log:
         return self._timestamp
 
     def _write(self, fields: dict[str, Value]) -> None:
-        self._lines.append(self._format(fields))
+        self._write_line(self._format(fields))
+
+    def _write_line(self, line: str) -> None:
+        self._lines.append(line)
         # The clock is not for other threads; a line of theirs leaves with the next one of ours.
         if self._flushing is None and threading.get_ident() == self._thread:
             self._flushing = self._clock.callLater(0, self.flush)
@@ -147,3 +134,25 @@ class Log:
             self._sink.flush()
         except (OSError, ValueError):
             self.lost += 1
+
+
+def _access_json(exchange: Exchange, now: str, level: str) -> str:
+    """The fields of feature 3.2 in their order, and some of ours.
+
+    One template: there is such a line for each request, and ``json.dumps`` costs six times as much.
+    """
+    finished = exchange.started if exchange.finished is None else exchange.finished
+    caller = exchange.caller
+    error = "" if exchange.error is None else f', "error": {quoted(exchange.error)}'
+    return (
+        f'{{"timestamp": "{now}", "level": "{level}", "message": '
+        f'"{"request_aborted" if exchange.aborted else "request_completed"}", '
+        f'"request_id": {quoted(exchange.request_id)}, "method": {quoted(exchange.method)}, '
+        f'"path": {quoted(exchange.path)}, "status": {exchange.status}, '
+        f'"duration_ms": {(finished - exchange.started) * 1000:.1f}, '
+        f'"lease_id": {quoted(exchange.lease)}, '
+        f'"api_key_id": {"null" if caller is None else quoted(caller.key_id)}, '
+        f'"client_ip": {quoted(exchange.client_address)}, '
+        f'"user_agent": {quoted(exchange.user_agent)}, '
+        f'"bytes_in": {exchange.bytes_in}, "bytes_out": {exchange.bytes_out}{error}}}\n'
+    )
