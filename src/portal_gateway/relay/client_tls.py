@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from OpenSSL import SSL
-from service_identity import CertificateError, VerificationError
-from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet import error as net
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
@@ -41,6 +39,7 @@ from zope.interface import implementer
 
 from portal_gateway.config.model import UpstreamTLS
 from portal_gateway.errors import fault
+from portal_gateway.wire.server_identity import certificate_is_for
 
 __all__ = ["ClientTLS", "TLSEndpoint", "trusted_authorities"]
 
@@ -85,18 +84,12 @@ class ClientTLS:
         """Makes connections that name ``name`` to the server; nothing here checks its answer."""
         return _Creator(self.context, self.server_name or name)
 
-    def check_name(self, connection: SSL.Connection, name: str) -> None:
-        """Check whose certificate it is, once the handshake is over.
-
-        Raises ``VerificationError`` or ``CertificateError``.
-        """
+    def is_for(self, connection: SSL.Connection, name: str) -> bool:
+        """Whether the certificate is for ``name``, once the handshake is over."""
         if not self.verify:
-            return
-        name = self.server_name or name
-        if _is_address(name):
-            verify_ip_address(connection, name)
-        else:
-            verify_hostname(connection, name)
+            return True
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+        return certificate is not None and certificate_is_for(certificate, self.server_name or name)
 
 
 def _is_address(name: str) -> bool:
@@ -209,9 +202,7 @@ class _Handshake(Protocol):
         if attempt.result.called:
             return
         transport = cast("TLSMemoryBIOProtocol", self.transport)
-        try:
-            attempt.tls.check_name(cast("SSL.Connection", transport.getHandle()), attempt.name)
-        except (VerificationError, CertificateError):
+        if not attempt.tls.is_for(cast("SSL.Connection", transport.getHandle()), attempt.name):
             attempt.failed(Failure(_not_trusted("is for another name")))
             self.abort()
             return

@@ -61,7 +61,7 @@ class HTTPRelayURL:
             text,
             parts.scheme == "https",
             by_host,
-            host.removeprefix(LEASE_LABEL),
+            "." + host.removeprefix(LEASE_LABEL) if by_host else host,
             port,
             "" if port == default else f":{port}",
             "" if by_host else parts.path.rstrip("/"),
