@@ -13,7 +13,7 @@ from typing import Any
 
 from portal_gateway import __version__, service
 from portal_gateway.config.loading import ConfigInvalid, load_config
-from portal_gateway.config.model import Config
+from portal_gateway.config.model import LEASE_LABEL, Config
 from portal_gateway.config.report import describe, describe_faults
 from portal_gateway.demo.command import Demo
 from portal_gateway.observe.logs import Log
@@ -105,11 +105,12 @@ def _validate(options: argparse.Namespace) -> None:
     unreachable = service.ask(lambda reactor: unreachable_relays(reactor, config.portal.relays))
     for relay in config.portal.relays:
         reason = unreachable.get(relay.url)
-        print(
-            f"  - Portal reachable at {relay.url}"
-            if reason is None
-            else f"  - Warning: Portal not reachable at {relay.url}: {reason}"
-        )
+        if reason is not None:
+            print(f"  - Warning: Portal not reachable at {relay.url}: {reason}")
+        elif LEASE_LABEL in relay.url:
+            print(f"  - not tried, as each lease has a host of its own: {relay.url}")
+        else:
+            print(f"  - Portal reachable at {relay.url}")
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
@@ -123,14 +124,17 @@ class TLSEndpoint:
     that, it fails as ``endpoint`` does.
     """
 
-    def __init__(self, endpoint: IStreamClientEndpoint, tls: ClientTLS, name: str) -> None:
+    def __init__(
+        self, endpoint: IStreamClientEndpoint, tls: ClientTLS, name: str, clock: IReactorTime
+    ) -> None:
+        self._clock = clock
         self._endpoint = endpoint
         self._tls = tls
         self._name = name
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect a protocol of the factory to the stream; it may be cancelled."""
-        return _Attempt(self._tls, self._name, protocolFactory).start(self._endpoint)
+        return _Attempt(self._tls, self._name, protocolFactory).start(self._endpoint, self._clock)
 
 
 class _Attempt:
@@ -144,11 +148,12 @@ class _Attempt:
         self._connecting: Deferred[Any] | None = None
         self._handshake: _Handshake | None = None
 
-    def start(self, endpoint: IStreamClientEndpoint) -> Deferred[IProtocol]:
+    def start(self, endpoint: IStreamClientEndpoint, clock: IReactorTime) -> Deferred[IProtocol]:
         wrapped = TLSMemoryBIOFactory(
             self.tls.creator(self.name),
             True,  # noqa: FBT003 - Twisted's signature
             cast("IProtocolFactory", _HandshakeFactory(self)),
+            clock,
         )
         self._connecting = endpoint.connect(wrapped)
         self._connecting.addCallbacks(self._connected, self.failed)

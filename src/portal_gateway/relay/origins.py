@@ -29,7 +29,7 @@ def origin_endpoint(
 ) -> IStreamClientEndpoint:
     """The way to an HTTP service, TLS included where there is some."""
     endpoint = tcp_endpoint(reactor, host, port)
-    return endpoint if tls is None else TLSEndpoint(endpoint, tls, host)
+    return endpoint if tls is None else TLSEndpoint(endpoint, tls, host, reactor)
 
 
 @dataclass(frozen=True, slots=True)
