@@ -4,9 +4,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from portal_gateway.config.model import LeaseSection
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.directory import Directory
 from portal_gateway.relay.lease_pools import MAX_POOLS
+from portal_gateway.relay.origins import HTTPRelay, HTTPRelayURL
 from portal_gateway.relay.router import Relay, Router
 from portal_gateway.wire.identity import Credential
 from portal_gateway.wire.messages import ListedLease, RelayInfo
@@ -182,3 +184,134 @@ class RouterTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         relay.session.stopped.callback(None)
         self.successResultOf(stopped)
+
+
+class HTTPRelayTests(SynchronousTestCase):
+    """Relays that do not list their leases, alone and beside one that does."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.by_host = HTTPRelay(HTTPRelayURL.parse("https://{lease}.a.example:5443"), FakePool)
+        self.by_path = HTTPRelay(HTTPRelayURL.parse("http://[::1]/base/"), FakePool)
+
+    def fails(self, found, code):
+        error = self.failureResultOf(found, GatewayError).value
+        self.assertEqual(error.cause.code, code)
+
+    def test_a_host_for_each_lease(self):
+        router = Router({}, [], [self.by_host])
+        self.assertTrue(router.ready)
+        route = router.find("agent")
+        self.assertEqual(route.pool.lease_id, "agent.a.example")
+        self.assertEqual(route[1:], (b"agent.a.example:5443", b"", True))
+        self.assertIs(router.find("agent").pool, route.pool)
+        self.assertIsNot(router.find("other").pool, route.pool)
+        self.assertEqual(router.find("에이전트").host, b"xn--hi5b23ammr76a.a.example:5443")
+
+    def test_the_port_of_the_scheme_is_not_in_the_host(self):
+        for text, host in (
+            ("https://{lease}.a.example:443", b"agent.a.example"),
+            ("http://{lease}.a.example/", b"agent.a.example"),
+            ("http://{lease}.a.example:443", b"agent.a.example:443"),
+        ):
+            relay = HTTPRelay(HTTPRelayURL.parse(text), FakePool)
+            self.assertEqual(relay.route("agent").host, host)
+
+    def test_a_name_that_no_host_can_hold_is_not_found(self):
+        router = Router({}, [], [self.by_host])
+        for name in ("Agent", "a.b", "", "a" * 64, "xn--bcher-kva"):
+            self.fails(router.find(name), "lease_not_found")
+        long = HTTPRelay(HTTPRelayURL.parse(f"https://{{lease}}.{'a.' * 100}b"), FakePool)
+        self.assertIsNotNone(long.route("a" * 51))
+        self.assertIsNone(long.route("a" * 52))
+
+    def test_a_path_for_each_lease_and_one_pool(self):
+        router = Router({}, [], [self.by_path])
+        route = router.find("a/b c")
+        self.assertEqual(route.pool.lease_id, "::1")
+        self.assertEqual(route[1:], (b"[::1]", b"/base/peer/a%2Fb%20c", True))
+        self.assertIs(router.find("other").pool, route.pool)
+
+    def test_the_next_relay_takes_what_the_first_cannot_have(self):
+        router = Router({}, [], [self.by_host, self.by_path])
+        self.assertEqual(router.find("agent").pool.lease_id, "agent.a.example")
+        self.assertEqual(router.find("My_Agent").base, b"/base/peer/My_Agent")
+
+    def test_a_relay_that_lists_the_lease_comes_first(self):
+        listing = FakeRelay(self.clock, listed("agent"))
+        listing.relay.start()
+        router = Router({}, [listing.relay], [self.by_host])
+        self.assertEqual(router.find("agent").pool.lease_id, listing.leases[0].id)
+
+    def test_a_lease_that_just_came_to_a_list_is_found_there(self):
+        listing = FakeRelay(self.clock)
+        listing.relay.start()
+        listing.leases = (listed("agent"),)
+        router = Router({}, [listing.relay], [self.by_host])
+        route = self.successResultOf(router.find("agent"))
+        self.assertEqual(route.pool.lease_id, listing.leases[0].id)
+
+    def test_what_no_list_has_may_be_where_there_is_none(self):
+        listing = FakeRelay(self.clock)
+        listing.relay.start()
+        router = Router({}, [listing.relay], [self.by_host])
+        route = self.successResultOf(router.find("agent"))
+        self.assertEqual(route.pool.lease_id, "agent.a.example")
+        self.fails(router.find("Agent"), "lease_not_found")
+
+    def test_a_lease_with_a_connection_is_not_asked_for(self):
+        listing = FakeRelay(self.clock)
+        listing.relay.start()
+        router = Router({}, [listing.relay], [self.by_host])
+        pool = self.successResultOf(router.find("agent")).pool
+        pool.idle = 1
+        questions = listing.questions
+        self.assertIs(router.find("agent").pool, pool)
+        self.assertEqual(listing.questions, questions)
+
+    def test_a_relay_that_is_away_is_not_waited_for(self):
+        listing = FakeRelay(self.clock)
+        listing.relay.start()
+        listing.session.lose()
+        router = Router({}, [listing.relay], [self.by_host])
+        self.assertEqual(router.find("agent").pool.lease_id, "agent.a.example")
+        listing.failure = fault("relay_unavailable", "away")
+        self.fails(router.find("Agent"), "relay_unavailable")
+
+    def test_a_relay_that_fails_to_answer_leaves_the_others(self):
+        listing = FakeRelay(self.clock)
+        listing.relay.start()
+        listing.failure = fault("relay_protocol_error", "broken")
+        router = Router({}, [listing.relay], [self.by_host])
+        self.assertEqual(
+            self.successResultOf(router.find("agent")).pool.lease_id, "agent.a.example"
+        )
+
+    def test_a_pinned_lease_is_not_looked_for_where_no_identity_is_checked(self):
+        wanted = Credential.generate().identity.id
+        leases = {"agent": LeaseSection(identity=wanted)}
+        self.fails(Router({}, [], [self.by_host], leases).find("agent"), "lease_not_found")
+        listing = FakeRelay(self.clock, pins={"agent": wanted})
+        listing.relay.start()
+        router = Router({}, [listing.relay], [self.by_host], leases)
+        self.fails(router.find("agent"), "lease_offline")
+
+    def test_what_is_configured_of_a_lease_holds_wherever_it_is(self):
+        leases = {
+            name: LeaseSection(host_header="h.example:1", rewrite=False)
+            for name in ("tool", "agent", "listed")
+        }
+        listing = FakeRelay(self.clock, listed("listed"))
+        listing.relay.start()
+        router = Router({"tool": FakePool("tool")}, [listing.relay], [self.by_host], leases)
+        for found in (router.find("tool"), router.find("listed")):
+            self.assertEqual(found[1:], (b"h.example:1", b"", False))
+        route = self.successResultOf(router.find("agent"))
+        self.assertEqual(route[1:], (b"h.example:1", b"", False))
+
+    def test_closing_closes_every_pool(self):
+        router = Router({}, [], [self.by_host, self.by_path])
+        pools = [router.find(name).pool for name in ("agent", "other", "My_Agent")]
+        self.by_host.close()
+        self.by_path.close()
+        self.assertTrue(all(pool.closed for pool in pools))
