@@ -80,7 +80,8 @@ async def measure(number: int, *, deflate: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "gateway.yaml"
         file.write_text(
-            f"gateway: {{listen: '127.0.0.1:0'}}\nauth: {{keys: [{{key: {KEY}}}]}}\n"
+            "gateway: {listen: '127.0.0.1:0', limits: {connections_per_address: 100000}}\n"
+            f"auth: {{keys: [{{key: {KEY}}}]}}\n"
             f"portal: {{pool: {{max_active: {number + 10}}}}}\n"
             f"leases: {{tool: {{url: 'http://127.0.0.1:{origin_port}'}}}}\n",
             encoding="utf-8",
@@ -133,7 +134,9 @@ async def measure(number: int, *, deflate: bool) -> None:
             writer.close()
         gateway.terminate()
         await gateway.wait()
-        await asyncio.sleep(SETTLE)
+        # The last connections end.
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
     origin.close()
 
 
