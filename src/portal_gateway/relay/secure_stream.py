@@ -42,6 +42,7 @@ from zope.interface import implementer
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.address import RelayAddress
 from portal_gateway.relay.delivery import Delivery
+from portal_gateway.relay.record_memory import RECORD_MEMORY, UNCOUNTED
 from portal_gateway.wire.errors import IdentityError, StaleTimestamp, WireError
 from portal_gateway.wire.secure_channel import SecureChannel
 
@@ -79,6 +80,7 @@ class SecureStream:
 
     __slots__ = (
         "_channel",
+        "_counted",
         "_delivery",
         "_established",
         "_failed",
@@ -98,6 +100,8 @@ class SecureStream:
         failed: Callable[[Failure], object],
     ) -> None:
         self._channel = channel
+        # Whether what is here of a record is so much that it counts in RECORD_MEMORY.
+        self._counted = False
         self._established: Callable[[SecureStream], None] | None = established
         self._failed: Callable[[Failure], object] | None = failed
         self._protocol: IProtocol | None = None
@@ -144,6 +148,10 @@ class SecureStream:
             # What came intact before the fault is as good as if it had come in another delivery.
             opened = channel.opened
             self._reason = Failure(channel_fault(error))
+        held = channel.buffered
+        if held > UNCOUNTED or self._counted:
+            self._counted = held > UNCOUNTED
+            RECORD_MEMORY.account(self, held if self._counted else 0)
         if self._established is not None and channel.established:
             self._announce()
         for plaintext in opened:
@@ -182,6 +190,13 @@ class SecureStream:
     def connectionLost(self, reason: Failure) -> None:
         """The transport below is gone."""
         self._end(reason)
+
+    def give_up_record(self) -> None:
+        """There is no memory for the rest of the record that is arriving."""
+        self._counted = False
+        detail = "The lease's record is too large for the memory that is left"
+        self._reason = Failure(fault("upstream_protocol_error", detail))
+        self._fail()
 
     # ITransport: what the protocol above calls.
 
@@ -294,6 +309,9 @@ class SecureStream:
     def _end(self, reason: Failure) -> None:
         """Tell whoever is to be told, once."""
         self._delivery.drop()
+        if self._counted:
+            self._counted = False
+            RECORD_MEMORY.account(self, 0)
         protocol, self._protocol = self._protocol, None
         failed, self._failed, self._established = self._failed, None, None
         if failed is not None:
