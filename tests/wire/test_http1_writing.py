@@ -110,6 +110,14 @@ CLOSE = b"Connection: close\r\n"
 KEEP = b"Connection: keep-alive\r\n"
 
 
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_upgrade_keeps_its_connection_option(keep_alive: bool) -> None:
+    headers = [(b"Upgrade", b"x"), (b"Connection", b"upgrade, x-other")]
+    head, _, _ = frame(426, headers, length=0, keep_alive=keep_alive)
+    fields = b"Upgrade: x\r\nContent-Length: 0\r\n" + (b"" if keep_alive else CLOSE)
+    assert head == b"HTTP/1.1 426 R\r\n" + fields + b"Connection: Upgrade\r\n\r\n"
+
+
 @pytest.mark.parametrize(
     ("status", "asked", "fields", "chunked", "keep_alive"),
     [

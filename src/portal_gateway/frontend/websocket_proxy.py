@@ -7,6 +7,8 @@ on as an ordinary response.
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -17,6 +19,7 @@ from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.websocket_bridge import Bridge
 from portal_gateway.frontend.websocket_ends import Ends, LeaseEnd
 from portal_gateway.policy.websocket_opening import (
+    UPGRADE_FIELDS,
     WEBSOCKET_FIELDS,
     Opening,
     chosen_subprotocol,
@@ -30,6 +33,8 @@ from portal_gateway.wire.http1_response import ResponseHead
 from portal_gateway.wire.http_fields import Headers
 
 __all__ = ["WebSocketProxy", "WebSocketsOnly"]
+
+_log = Logger()
 
 
 class WebSocketProxy(Resource):
@@ -73,7 +78,7 @@ class WebSocketsOnly(Resource):
         raise fault(
             "upgrade_required",
             "this path is for WebSockets; others go to /peer/",
-            [(b"Upgrade", b"websocket")],
+            UPGRADE_FIELDS,
         )
 
 
@@ -108,9 +113,7 @@ class _WebSocketCarriage(Carriage):
         """Send the lease an opening handshake of its own."""
         request = self._request
         fields = [
-            field
-            for field in self._fields_up(route)
-            if field[0].lower() not in WEBSOCKET_FIELDS
+            field for field in self._fields_up(route) if field[0].lower() not in WEBSOCKET_FIELDS
         ]
         fields += self._lease_end.opening_fields(self._opening)
         request.register_response_producer(self)
@@ -131,8 +134,17 @@ class _WebSocketCarriage(Carriage):
             self.response_failed(error)
             return
         self._over = True
+        self._request.unregister_response_producer()
+        try:
+            self._join(tunnel, chosen, head, data)
+        except Exception:  # noqa: BLE001 - a defect here must not leave two connections open
+            request_id = self._request.exchange.request_id
+            _log.failure("a WebSocket could not be joined", Failure(), request_id=request_id)
+            tunnel.abort()
+            self._request.abort()
+
+    def _join(self, tunnel: Tunnel, chosen: bytes | None, head: ResponseHead, data: bytes) -> None:
         request = self._request
-        request.unregister_response_producer()
         client_end = self._ends.client_end()
         bridge = Bridge(
             request, client_end, self._lease_end, self._clock, self._limits.idle_timeout

@@ -16,6 +16,7 @@ from portal_gateway.wire.http_fields import list_members
 
 __all__ = [
     "MAX_SUBPROTOCOLS",
+    "UPGRADE_FIELDS",
     "WEBSOCKET_FIELDS",
     "Opening",
     "chosen_subprotocol",
@@ -36,6 +37,9 @@ WEBSOCKET_FIELDS = frozenset(
     }
 )
 """Fields of the opening handshake, which each of the two WebSockets has for itself."""
+
+UPGRADE_FIELDS = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
+"""What a 426 says is spoken instead (RFC 9110 section 15.5.22)."""
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -78,7 +82,7 @@ def read_opening(head: RequestHead) -> Opening | GatewayError:
         return fault("bad_request", "Connection does not name Upgrade")
     versions = head.values(b"sec-websocket-version")
     if versions != [_VERSION]:
-        fields = ((b"Sec-WebSocket-Version", _VERSION), (b"Upgrade", b"websocket"))
+        fields = ((b"Sec-WebSocket-Version", _VERSION), *UPGRADE_FIELDS)
         return fault("upgrade_required", "only version 13 of WebSocket is spoken here", fields)
     keys = head.values(b"sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):

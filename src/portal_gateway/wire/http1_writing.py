@@ -122,13 +122,17 @@ def frame_response(
     ``length`` is stated where it is known, also where no body follows (HEAD, 304), but never with a
     204 (RFC 9110 section 8.6); a body of unknown length is chunked, or for HTTP/1.0 ends with the
     connection. Framing fields and connection options among ``headers`` are left out; a
-    ``Connection: close`` there is obeyed. Raises `UnsafeField`.
+    ``Connection: close`` there is obeyed, and ``Connection: Upgrade`` stays, which an ``Upgrade``
+    needs (RFC 9110 section 7.8). Raises `UnsafeField`.
     """
     fields = [field for field in headers if field[0].lower() not in _FRAMING]
-    if len(fields) != len(headers) and b"close" in list_members(
-        field_values(headers, b"connection")
-    ):
-        keep_alive = False
+    upgrade = b""
+    if len(fields) != len(headers):
+        options = list_members(field_values(headers, b"connection"))
+        if b"close" in options:
+            keep_alive = False
+        if b"upgrade" in options:
+            upgrade = b"Connection: Upgrade\r\n"
     chunked = False
     framing = b""
     if length is not None:
@@ -144,5 +148,6 @@ def frame_response(
         framing += b"Connection: close\r\n"
     elif not is_1_1:
         framing += b"Connection: keep-alive\r\n"
-    data = _head(b"HTTP/1.1 %d %b\r\n" % (status, reason), fields, framing + b"\r\n")
+    framing += upgrade + b"\r\n"
+    data = _head(b"HTTP/1.1 %d %b\r\n" % (status, reason), fields, framing)
     return data, chunked, keep_alive

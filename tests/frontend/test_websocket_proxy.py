@@ -18,6 +18,8 @@ from websocket_world import (
     inflated,
 )
 
+from portal_gateway.frontend.websocket_ends import ClientEnd
+
 UPGRADE = ["Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {CLIENT_KEY}"]
 
 
@@ -172,7 +174,10 @@ def test_other_requests_below_ws_are_told_what_it_is_for(world, upgrade):
     status, error, fields = problem(wire)
     assert (status, error) == (426, "upgrade_required")
     assert fields[b"Upgrade"] == b"websocket"
+    assert fields[b"Connection"] == b"Upgrade"
     assert world.origin.wires == []
+    again = world.ask("/ws/tool/", wire=wire)
+    assert again.received.count(b"HTTP/1.1 426 ") == 2
 
 
 def test_http_1_0_knows_no_upgrade(world):
@@ -364,6 +369,18 @@ def test_a_lease_that_hangs_up_before_it_answers(world):
     world.origin.wires[0].transport.loseConnection()
     world.reactor.settle()
     assert problem(wire)[:2] == (502, "upstream_closed")
+
+
+def test_a_defect_of_ours_leaves_no_connection_open(world, monkeypatch):
+    def fail(*_arguments):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(ClientEnd, "accept", fail)
+    wire = world.ask_upgrade()
+    origin = world.accept()
+    assert wire.received == b""
+    assert wire.lost is not None
+    assert origin.lost is not None
 
 
 # permessage-deflate (RFC 7692).
