@@ -1,0 +1,16 @@
+"""What the tests with hostile peers share."""
+
+import gc
+
+import pytest
+
+pytest.register_assert_rewrite("hostile_world", "tests.frontend.gateway_world")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen():
+    """Every world collects what it leaves; the rest of the process is kept out of that."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
