@@ -43,5 +43,7 @@ LIMIT_NAMES = (
     "write_stall",
     "connections",
     "connections_per_address",
+    "http2_abuse",
 )
-"""The limits whose hits are counted, each under its parameter's name."""
+"""What is counted: each limit under its parameter's name, and HTTP/2 connections that were ended
+for what they sent (`portal_gateway.wire.http2_patience`)."""

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from portal_gateway.frontend.channel import HTTPChannel
+from portal_gateway.frontend.http2_connection import HTTP2Connection
 from portal_gateway.frontend.outlet import Transport
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ALPN", "Negotiation", "secure_factory"]
 
-_SPOKEN: Mapping[bytes, Callable[["Site"], Protocol]] = {b"http/1.1": HTTPChannel}
+_SPOKEN: Mapping[bytes, Callable[["Site"], Protocol]] = {
+    b"h2": HTTP2Connection,
+    b"http/1.1": HTTPChannel,
+}
 """What each protocol's connection is made of, the preferred one first."""
 
 _UNNAMED = b"http/1.1"

@@ -80,7 +80,8 @@ class RequestHead:
     """One request up to its body.
 
     ``target`` is in origin form (``/path?query``) or ``*``: an absolute one has been taken apart,
-    and its authority has replaced the value of ``Host``. ``version`` is ``b"1.1"`` or ``b"1.0"``.
+    and its authority has replaced the value of ``Host``. ``version`` is ``b"1.1"``, ``b"1.0"`` or
+    ``b"2"``.
     ``headers`` are as received otherwise. ``content_length`` is ``None`` without the field;
     ``expects_continue`` is true only when there is a body to wait for. ``host`` is the checked
     authority, empty when an HTTP/1.0 client sent none. ``index`` has the last value of each field

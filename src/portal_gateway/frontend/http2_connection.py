@@ -1,0 +1,580 @@
+"""One client's HTTP/2 connection: many requests at once, each a stream (RFC 9113).
+
+The h2 library keeps the protocol's state and writes its frames. Around it stands what it leaves to
+its user: every wait has a deadline, what is kept for each stream is bounded both ways, frames that
+carry nothing are counted, and one bad request is no reason to fail the others. Frames of one turn
+leave in one write.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+from h2.exceptions import H2Error
+from h2.settings import SettingCodes
+from hyperframe.frame import GoAwayFrame
+from twisted.internet.interfaces import IAddress, ISSLTransport, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.exchange import Exchange
+from portal_gateway.frontend.closing import Closing
+from portal_gateway.frontend.deadlines import Deadlines
+from portal_gateway.frontend.http2_protocol import MAX_HEADER_TABLE, MAX_STREAMS, server_protocol
+from portal_gateway.frontend.http2_stream import HTTP2Stream
+from portal_gateway.frontend.outlet import Outlet, Transport
+from portal_gateway.frontend.request import Request
+from portal_gateway.wire.http1_head import BadRequest, RequestHead
+from portal_gateway.wire.http2_frames import (
+    BadPreface,
+    Frame,
+    FrameCutter,
+    FrameTooLong,
+    FrameType,
+)
+from portal_gateway.wire.http2_patience import Patience
+from portal_gateway.wire.http2_request import read_request, read_trailers
+from portal_gateway.wire.http_fields import Headers
+
+if TYPE_CHECKING:
+    from portal_gateway.frontend.site import Site
+
+__all__ = ["HTTP2Connection"]
+
+_MEANINGFUL = (DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived)
+
+_GOAWAY_LEAST = 8
+
+
+class HTTP2Connection(Protocol):
+    """Reads requests and has ``site`` answer them, as many at once as `MAX_STREAMS`."""
+
+    transport: Transport  # type: ignore[assignment] # Twisted's ITransport lacks half of it
+    client: IAddress
+    server: IAddress
+    client_host = ""
+    is_secure = False
+
+    _in_turn = False
+    _scheduled = False
+    _begun = False
+    _in_header = False
+    _closed = False
+    _lost = False
+    _leaving = False
+    _last_stream = 0
+    _closing: Closing | None = None
+
+    def __init__(self, site: "Site") -> None:
+        self.site = site
+        self._limits = site.limits
+        self._seconds = site.seconds
+        self._cutter = FrameCutter()
+        self._deadlines = Deadlines(site.clock, self._expired)
+        self._streams: dict[int, HTTP2Stream] = {}
+        self._ready: deque[HTTP2Stream] = deque()
+        self.patience = Patience(site.seconds())
+        self._outlet: Outlet
+        self._h2 = server_protocol(site.limits)
+
+    # The transport.
+
+    def connectionMade(self) -> None:
+        """Both sides have agreed on HTTP/2."""
+        transport = self.transport
+        self.client = transport.getPeer()
+        self.server = transport.getHost()
+        self.client_host = getattr(self.client, "host", "")
+        self.is_secure = ISSLTransport.providedBy(transport)
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        self._outlet = outlet = Outlet(transport, self)
+        transport.registerProducer(outlet, streaming=True)
+        self.site.connected(self)
+        self._deadlines.set("header_timeout", self._seconds() + self._limits.header_timeout)
+        self._flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._closed:
+            if self._closing is not None:
+                self._closing.drop(len(data))
+            return
+        self._in_turn = True
+        try:
+            while frames := self._cutter.receive_data(data):
+                for frame in frames:
+                    # One that fails the connection ends it for all that follow.
+                    if not self._closed:
+                        self._receive_frame(frame)
+                data = b""
+        except BadPreface:
+            self._fail(ErrorCodes.PROTOCOL_ERROR)
+        except FrameTooLong:
+            self._fail(ErrorCodes.FRAME_SIZE_ERROR)
+        except H2Error:
+            # The library has written its GOAWAY already.
+            self._end_all("the client broke HTTP/2")
+            self._shut()
+        finally:
+            self._in_turn = False
+        self._watch_reading()
+        self._flush()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
+        """The client has gone, or the connection was closed from here."""
+        self._lost = True
+        self._closed = True
+        self._deadlines.stop()
+        self._outlet.discard()
+        self._end_all("the client went away")
+        self.site.disconnected(self)
+
+    def _end_all(self, why: str) -> None:
+        streams = list(self._streams.values())
+        self._streams.clear()
+        self._ready.clear()
+        for stream in streams:
+            stream.drop()
+            if stream.request is not None:
+                stream.request.disconnected(fault("bad_request", why))
+
+    # Frames in.
+
+    def _receive_frame(self, frame: Frame) -> None:
+        if not self._begun:
+            if frame.type != FrameType.SETTINGS:
+                self._fail(ErrorCodes.PROTOCOL_ERROR)
+                return
+            self._begun = True
+            self._deadlines.clear("header_timeout")
+        if frame.type == FrameType.GOAWAY and not self._in_header:
+            self._receive_goaway(frame)
+            return
+        events = self._h2.receive_data(frame.data)
+        if frame.type in {FrameType.HEADERS, FrameType.CONTINUATION}:
+            self._in_header = not frame.ends_headers
+        means = False
+        for event in events:
+            means = means or isinstance(event, _MEANINGFUL)
+            self._receive_event(event)
+            if self._closed:
+                return
+        self.patience.take(frame, self._seconds(), meant_something=means)
+        if self.patience.exhausted:
+            self._calm()
+
+    def _receive_goaway(self, frame: Frame) -> None:
+        # The library would send nothing any more, but requests are still to be answered.
+        if frame.stream_id or frame.length < _GOAWAY_LEAST:
+            self._fail(ErrorCodes.PROTOCOL_ERROR)
+            return
+        self.patience.take(frame, self._seconds(), meant_something=False)
+        if self.patience.exhausted:
+            self._calm()
+            return
+        self.close_when_idle()
+
+    def _receive_event(self, event: Event) -> None:
+        if isinstance(event, DataReceived):
+            self._receive_data(event)
+        elif isinstance(event, RequestReceived):
+            assert event.headers is not None
+            self._begin(event.stream_id, event.headers, ends=event.stream_ended is not None)
+        elif isinstance(event, StreamEnded):
+            stream = self._streams.get(event.stream_id)
+            if stream is not None and not stream.ended:
+                stream.receive_end([])
+        elif isinstance(event, TrailersReceived):
+            self._receive_trailers(event)
+        elif isinstance(event, WindowUpdated):
+            if event.stream_id:
+                self._wake(self._streams.get(event.stream_id))
+            else:
+                self._wake_all()
+        elif isinstance(event, RemoteSettingsChanged):
+            self._receive_settings(event)
+        elif isinstance(event, StreamReset):
+            self._receive_reset(event)
+
+    def _receive_settings(self, event: RemoteSettingsChanged) -> None:
+        table = event.changed_settings.get(SettingCodes.HEADER_TABLE_SIZE)
+        if table is not None and table.new_value > MAX_HEADER_TABLE:
+            self._h2.encoder.header_table_size = MAX_HEADER_TABLE
+        if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+            self._wake_all()
+
+    def _receive_reset(self, event: StreamReset) -> None:
+        """By the client, or by the library for what the client did."""
+        self.patience.reset()
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            request = stream.request
+            self._forget(stream)
+            if request is not None:
+                request.disconnected(fault("bad_request", "the client took the request back"))
+        if self.patience.exhausted:
+            self._calm()
+
+    # Requests in.
+
+    def _begin(self, stream_id: int, fields: Headers, *, ends: bool) -> None:
+        if self._leaving or len(self._streams) >= MAX_STREAMS:
+            # Nothing was done for it: the client may ask again, elsewhere or later.
+            self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            if not self._leaving:
+                self.patience.reset()
+            return
+        self._deadlines.clear("idle_timeout")
+        self._last_stream = stream_id
+        stream = HTTP2Stream(self, stream_id, ended=ends)
+        self._streams[stream_id] = stream
+        try:
+            head = read_request([(name, value) for name, value in fields], self._limits, ends=ends)
+        except BadRequest as bad:
+            self._refuse(stream, bad, fields)
+            return
+        exchange = self._exchange(
+            head.method, head.target, head.index.get(b"user-agent", b""), _request_id(head)
+        )
+        stream.request = request = Request(stream, self.site, head, exchange)
+        self.site.render(request)
+
+    def _exchange(
+        self, method: bytes, target: bytes, agent: bytes = b"", offered: str | None = None
+    ) -> Exchange:
+        return Exchange(
+            self.site.make_request_id(offered),
+            self.client_host,
+            self._seconds(),
+            method=method.decode("ascii"),
+            path=target.partition(b"?")[0].decode("ascii"),
+            user_agent=agent.decode("latin-1"),
+        )
+
+    def _refuse(self, stream: HTTP2Stream, bad: BadRequest, fields: Headers) -> None:
+        """Answer for a request that never became one."""
+        if bad.limit is not None:
+            self.site.limit_hits[bad.limit] += 1
+        else:
+            self.patience.reset()
+        given = dict(fields)
+        is_head = given.get(b":method") == b"HEAD"
+        error = fault(bad.code, bad.detail)
+        exchange = self._exchange(b"", b"")
+        exchange.error = error.cause.code
+        status, headers, body = self.site.render_problem(error, exchange.request_id)
+        exchange.status = status
+        exchange.first_byte = exchange.finished = self._seconds()
+        exchange.bytes_out = 0 if is_head else len(body)
+        stream.send_head(status, b"", headers, len(body), has_body=True)
+        if not is_head:
+            stream.send_data(body)
+        stream.send_end([])
+        self.site.exchange_over(exchange)
+        if self.patience.exhausted:
+            self._calm()
+
+    def _receive_data(self, event: DataReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        assert event.data is not None
+        credit = event.flow_controlled_length or 0
+        if stream is None:
+            self._h2.acknowledge_received_data(credit, event.stream_id)
+            return
+        limit = self._limits.body if stream.request is not None else None
+        if limit is not None and stream.body_bytes + len(event.data) > limit:
+            self.site.limit_hits["body"] += 1
+            stream.receive_data(b"", credit)
+            self._refuse_body(
+                stream, fault("content_too_large", f"the body is longer than {limit} bytes")
+            )
+            return
+        stream.receive_data(event.data, credit)
+
+    def _refuse_body(self, stream: HTTP2Stream, error: GatewayError) -> None:
+        """The body cannot be read on; the answer tells why."""
+        if stream.request is not None and not stream.request.over:
+            stream.request.refuse(error)
+
+    def _receive_trailers(self, event: TrailersReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is None:
+            return
+        assert event.headers is not None
+        try:
+            trailers = read_trailers([(n, v) for n, v in event.headers], self._limits)
+        except BadRequest as bad:
+            if bad.limit is not None:
+                self.site.limit_hits[bad.limit] += 1
+            else:
+                self.patience.reset()
+            stream.ended = True
+            self._refuse_body(stream, fault(bad.code, bad.detail))
+            return
+        stream.receive_end(trailers)
+
+    # What streams call.
+
+    def touch(self, stream: HTTP2Stream | None = None) -> None:
+        """There is something to send, for ``stream`` or for all: at the end of this turn."""
+        if stream is not None and stream not in self._ready:
+            self._ready.append(stream)
+        if not self._in_turn and not self._scheduled:
+            self._scheduled = True
+            self.site.call_soon(self._flush_soon)
+
+    def send_informational(self, stream: HTTP2Stream, status: int, fields: Headers) -> None:
+        """Send a 1xx, before the head of the response."""
+        if self._streams.get(stream.id) is stream:
+            self._h2.send_headers(stream.id, [(b":status", b"%d" % status), *fields])
+            self.touch()
+
+    def give_credit(self, stream: HTTP2Stream, size: int) -> None:
+        """So much of the body was taken; the client may send as much more."""
+        if size and not self._closed:
+            self._h2.acknowledge_received_data(size, stream.id)
+
+    def reset_failed(self, stream: HTTP2Stream) -> None:
+        """The response cannot be completed, which is not the client's doing."""
+        self._reset(stream, ErrorCodes.INTERNAL_ERROR)
+
+    def response_sent(self, stream: HTTP2Stream) -> None:
+        """Everything was written; a body that is still coming is not wanted (RFC 9113 8.1)."""
+        if stream.ended:
+            self._forget(stream)
+        else:
+            self._reset(stream, ErrorCodes.NO_ERROR)
+
+    def _reset(self, stream: HTTP2Stream, code: ErrorCodes) -> None:
+        if self._streams.get(stream.id) is not stream:
+            return
+        if not self._closed:
+            self._h2.reset_stream(stream.id, code)
+        self._forget(stream)
+        self.touch()
+
+    def _forget(self, stream: HTTP2Stream) -> None:
+        del self._streams[stream.id]
+        if stream in self._ready:
+            self._ready.remove(stream)
+        stream.drop()
+        self.give_credit(stream, stream.take_uncredited())
+        if not self._streams and not self._closed:
+            if self._leaving:
+                self.touch()
+            else:
+                self._deadlines.set("idle_timeout", self._seconds() + self._limits.idle_timeout)
+
+    # Frames out.
+
+    def _wake(self, stream: HTTP2Stream | None) -> None:
+        if stream is not None and stream.queued and stream not in self._ready:
+            self._ready.append(stream)
+
+    def _wake_all(self) -> None:
+        for stream in self._streams.values():
+            self._wake(stream)
+
+    def _flush_soon(self) -> None:
+        self._scheduled = False
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what streams have, one frame of each in turn, as far as the client takes it."""
+        if self._lost:
+            return
+        outlet = self._outlet
+        self._in_turn = True
+        try:
+            if not self._closed:
+                self._write_streams()
+            outlet.hold(self._h2.data_to_send())
+            outlet.flush()
+        finally:
+            self._in_turn = False
+        if self._leaving and not self._streams and not self._closed:
+            self._shut()
+        elif self._closed and self._closing is None and not outlet.blocked:
+            self._close_transport()
+
+    def _write_streams(self) -> None:
+        ready, outlet, h2 = self._ready, self._outlet, self._h2
+        while ready and not outlet.blocked:
+            stream = ready.popleft()
+            if stream.write(h2):
+                ready.append(stream)
+            elif stream.queued and "stall" not in self._deadlines:
+                self._deadlines.set("stall", stream.progress_at + self._limits.write_stall)
+            outlet.hold(h2.data_to_send())
+            # What its maker writes now is written in the same turn.
+            stream.unblock()
+
+    # Whether the client takes what is sent: what the outlet calls.
+
+    def output_blocked(self) -> None:
+        """The client is slower than we are."""
+        if not self._closed:
+            self._deadlines.set("write_stall", self._seconds() + self._limits.write_stall)
+
+    def output_drained(self) -> None:
+        """Everything has been sent."""
+        self._deadlines.clear("write_stall")
+        if self._closed:
+            self._close_transport()
+        else:
+            # Waiting for the connection was no stall of a stream.
+            now = self._seconds()
+            for stream in self._streams.values():
+                stream.progress_at = now
+            self._flush()
+
+    # Ending.
+
+    def close_when_idle(self) -> None:
+        """Take no more requests, and close with the last response that is under way."""
+        if self._leaving or self._closed:
+            return
+        self._leaving = True
+        self._deadlines.clear("idle_timeout")
+        # Not through the library, which would send nothing after it.
+        goaway = GoAwayFrame(0, last_stream_id=self._last_stream, error_code=ErrorCodes.NO_ERROR)
+        self._outlet.hold(self._h2.data_to_send() + goaway.serialize())
+        self.touch()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._lost:
+            return
+        self._closed = True
+        self._deadlines.stop()
+        self._outlet.discard()
+        self._end_all("the connection was cut")
+        self.transport.abortConnection()
+
+    def _calm(self) -> None:
+        self.site.limit_hits["http2_abuse"] += 1
+        self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
+
+    def _fail(self, code: ErrorCodes) -> None:
+        """Tell the client what it did, and close."""
+        if self._closed:
+            return
+        self._h2.close_connection(code, last_stream_id=self._last_stream)
+        self._shut()
+        self._end_all("the client broke HTTP/2")
+        self.touch()
+
+    def _shut(self) -> None:
+        """Read nothing more, and close when everything has been sent."""
+        self._closed = True
+        self._ready.clear()
+        self._deadlines.stop()
+        self._deadlines.set("close", self._seconds() + self._limits.write_stall)
+        self.touch()
+
+    def _close_transport(self) -> None:
+        if self._closing is None and not self._lost:
+            self._closing = Closing(
+                self.transport,
+                self._deadlines,
+                self._seconds(),
+                is_secure=self.is_secure,
+                more_may_come=True,
+            )
+
+    # Deadlines.
+
+    def _watch_reading(self) -> None:
+        """Set the deadlines of what the client has begun to send."""
+        if self._closed:
+            return
+        deadlines, limits = self._deadlines, self._limits
+        cutter = self._cutter
+        partial = self._in_header or (cutter.has_pending and not cutter.in_data)
+        if not self._begun or partial:
+            if "header_timeout" not in deadlines:
+                deadlines.set("header_timeout", self._seconds() + limits.header_timeout)
+        else:
+            deadlines.clear("header_timeout")
+        if not self._streams:
+            if self._begun and "idle_timeout" not in deadlines:
+                deadlines.set("idle_timeout", self._seconds() + limits.idle_timeout)
+        elif "body_rate" not in deadlines and any(s.awaited for s in self._streams.values()):
+            self._check_rates()
+
+    def _check_rates(self) -> None:
+        """Hold each body that is being read to its rate."""
+        limits, now = self._limits, self._seconds()
+        awaited = False
+        for stream in list(self._streams.values()):
+            if not stream.awaited:
+                stream.watched_since = None
+                continue
+            since = stream.watched_since
+            if since is None or now - since >= limits.body_rate_window:
+                enough = limits.body_rate * limits.body_rate_window
+                if since is not None and stream.window_bytes < enough:
+                    self.site.limit_hits["body_rate"] += 1
+                    told = f"the body came at less than {limits.body_rate} bytes/s"
+                    self._refuse_body(stream, fault("request_timeout", told))
+                    continue
+                stream.watched_since = now
+                stream.window_bytes = 0
+            awaited = True
+        if awaited:
+            # Half a window: a body that began a little later is not let off a whole one.
+            self._deadlines.set("body_rate", now + limits.body_rate_window / 2)
+
+    def _check_stalls(self) -> None:
+        """Reset each stream whose client has taken nothing of it for too long."""
+        stall, now = self._limits.write_stall, self._seconds()
+        waiting = []
+        for stream in list(self._streams.values()):
+            if not stream.queued:
+                continue
+            if now - stream.progress_at < stall or self._outlet.blocked:
+                waiting.append(stream.progress_at)
+                continue
+            self.site.limit_hits["write_stall"] += 1
+            request = stream.request
+            self._reset(stream, ErrorCodes.CANCEL)
+            if request is not None:
+                request.disconnected(fault("bad_request", "the client took nothing"))
+        if waiting:
+            self._deadlines.set("stall", max(now + 1.0, min(waiting) + stall))
+
+    def _expired(self, deadline: str) -> None:
+        if deadline == "linger":
+            assert self._closing is not None
+            self._closing.linger_over()
+        elif deadline == "close":
+            self.abort()
+        elif deadline == "body_rate":
+            self._check_rates()
+        elif deadline == "stall":
+            self._check_stalls()
+        else:
+            self.site.limit_hits[deadline] += 1
+            if deadline == "write_stall":
+                self.abort()
+            elif deadline == "header_timeout":
+                self._fail(ErrorCodes.NO_ERROR)
+            else:
+                self.close_when_idle()
+
+
+def _request_id(head: RequestHead) -> str | None:
+    offered = head.values(b"x-request-id")
+    return offered[0].decode("latin-1") if len(offered) == 1 else None
