@@ -84,7 +84,9 @@ class HTTP2Connection(Protocol):
         self._deadlines = Deadlines(site.clock, self._expired)
         self._streams: dict[int, HTTP2Stream] = {}
         self._ready: deque[HTTP2Stream] = deque()
-        self.patience = Patience(site.seconds())
+        self.patience = Patience(
+            site.seconds(), tokens=site.limits.http2_idle_frames, resets=site.limits.http2_resets
+        )
         self._outlet: Outlet
         self._h2 = server_protocol(site.limits)
 
@@ -172,8 +174,7 @@ class HTTP2Connection(Protocol):
             if self._closed:
                 return
         self.patience.take(frame, self._seconds(), meant_something=means)
-        if self.patience.exhausted:
-            self._calm()
+        self._check_patience()
 
     def _receive_goaway(self, frame: Frame) -> None:
         # The library would send nothing any more, but requests are still to be answered.
@@ -181,9 +182,7 @@ class HTTP2Connection(Protocol):
             self._fail(ErrorCodes.PROTOCOL_ERROR)
             return
         self.patience.take(frame, self._seconds(), meant_something=False)
-        if self.patience.exhausted:
-            self._calm()
-            return
+        self._check_patience()
         self.close_when_idle()
 
     def _receive_event(self, event: Event) -> None:
@@ -224,8 +223,7 @@ class HTTP2Connection(Protocol):
             self._forget(stream)
             if request is not None:
                 request.disconnected(fault("bad_request", "the client took the request back"))
-        if self.patience.exhausted:
-            self._calm()
+        self._check_patience()
 
     # Requests in.
 
@@ -283,8 +281,7 @@ class HTTP2Connection(Protocol):
             stream.send_data(body)
         stream.send_end([])
         self.site.exchange_over(exchange)
-        if self.patience.exhausted:
-            self._calm()
+        self._check_patience()
 
     def _receive_data(self, event: DataReceived) -> None:
         stream = self._streams.get(event.stream_id)
@@ -463,9 +460,12 @@ class HTTP2Connection(Protocol):
         self._end_all("the connection was cut")
         self.transport.abortConnection()
 
-    def _calm(self) -> None:
-        self.site.limit_hits["http2_abuse"] += 1
-        self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
+    def _check_patience(self) -> None:
+        """End a connection that has sent too much that carries nothing."""
+        limit = self.patience.exhausted
+        if limit is not None and not self._closed:
+            self.site.limit_hits[limit] += 1
+            self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _fail(self, code: ErrorCodes) -> None:
         """Tell the client what it did, and close."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from portal_gateway.wire.http1_request import RequestLimits
+from portal_gateway.wire.http2_patience import MAX_RESETS, TOKENS
 
 __all__ = ["LIMIT_NAMES", "ChannelLimits"]
 
@@ -18,7 +19,8 @@ class ChannelLimits(RequestLimits):
     ``body_rate_window`` in which it is being read (408). ``write_stall``: the client has to take
     what waits for it, at most 128 KiB, in this time. ``connections``: open ones in all,
     ``connections_per_address``: from one address, None for no limit; what comes above is dropped
-    at once.
+    at once. ``http2_idle_frames``: frames in a row that carry nothing, ``http2_resets``: streams of
+    one connection that are reset by the client or for what it did (`Patience`).
     """
 
     handshake_timeout: float = 10.0
@@ -29,6 +31,8 @@ class ChannelLimits(RequestLimits):
     write_stall: float = 30.0
     connections: int = 10_000
     connections_per_address: int | None = 2_000
+    http2_idle_frames: int = TOKENS
+    http2_resets: int = MAX_RESETS
 
 
 LIMIT_NAMES = (
@@ -43,7 +47,7 @@ LIMIT_NAMES = (
     "write_stall",
     "connections",
     "connections_per_address",
-    "http2_abuse",
+    "http2_idle_frames",
+    "http2_resets",
 )
-"""What is counted: each limit under its parameter's name, and HTTP/2 connections that were ended
-for what they sent (`portal_gateway.wire.http2_patience`)."""
+"""The limits whose hits are counted, each under its parameter's name."""

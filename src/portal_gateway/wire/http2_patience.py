@@ -40,17 +40,18 @@ _SETTINGS_A_TOKEN = 8
 class Patience:
     """The tokens and resets of one connection; ``now`` is in seconds of any monotonic clock.
 
-    ``exhausted`` once either is used up.
+    ``exhausted`` once either is used up: the limit's name, ``"http2_idle_frames"`` or
+    ``"http2_resets"``.
     """
 
-    __slots__ = ("_at", "_resets", "_tokens", "_updates", "exhausted")
+    __slots__ = ("_at", "_most", "_resets_left", "_tokens", "_updates", "exhausted")
 
-    def __init__(self, now: float) -> None:
-        self._tokens = float(TOKENS)
+    def __init__(self, now: float, *, tokens: int = TOKENS, resets: int = MAX_RESETS) -> None:
+        self._tokens = self._most = float(tokens)
         self._at = now
         self._updates = 2 * _UPDATES_A_FRAME
-        self._resets = 0
-        self.exhausted = False
+        self._resets_left = resets
+        self.exhausted: str | None = None
 
     def take(self, frame: Frame, now: float, *, meant_something: bool) -> None:
         """A frame came; ``meant_something``: it had an effect on a request."""
@@ -66,11 +67,11 @@ class Patience:
             cost += frame.length // (_SETTING * _SETTINGS_A_TOKEN)
         elif frame.type == FrameType.RST_STREAM and meant_something:
             return
-        tokens = min(float(TOKENS), self._tokens + (now - self._at) * TOKENS_A_SECOND) - cost
+        tokens = min(self._most, self._tokens + (now - self._at) * TOKENS_A_SECOND) - cost
         self._at = now
         self._tokens = tokens
         if tokens < 0:
-            self.exhausted = True
+            self.exhausted = "http2_idle_frames"
 
     def sent_data(self) -> None:
         """A DATA frame was sent, which the client will answer with updates of its windows."""
@@ -78,6 +79,6 @@ class Patience:
 
     def reset(self) -> None:
         """A stream was reset by the client, or for what it did."""
-        self._resets += 1
-        if self._resets > MAX_RESETS:
-            self.exhausted = True
+        self._resets_left -= 1
+        if self._resets_left < 0:
+            self.exhausted = "http2_resets"
