@@ -17,9 +17,10 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from portal_gateway.errors import GatewayError
+from portal_gateway.frontend.close_codes import GOING_AWAY, INTERNAL_ERROR, TOO_BIG
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.taken_stream import TakenStream
-from portal_gateway.frontend.websocket_end import GOING_AWAY, INTERNAL_ERROR, TOO_BIG, End
+from portal_gateway.frontend.websocket_end import End
 from portal_gateway.frontend.websocket_ends import ClientEnd, LeaseEnd
 from portal_gateway.relay.tunnel import Tunnel
 

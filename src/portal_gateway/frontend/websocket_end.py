@@ -21,32 +21,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError
+from portal_gateway.frontend.close_codes import (
+    INTERNAL_ERROR,
+    INVALID_PAYLOAD,
+    PROTOCOL_ERROR,
+    REASONS,
+    TOO_BIG,
+    may_be_sent,
+)
 
-__all__ = [
-    "GOING_AWAY",
-    "INTERNAL_ERROR",
-    "INVALID_PAYLOAD",
-    "PROTOCOL_ERROR",
-    "TOO_BIG",
-    "End",
-    "Silence",
-    "Stream",
-    "Watcher",
-]
-
-GOING_AWAY: Final = 1001
-PROTOCOL_ERROR: Final = 1002
-INVALID_PAYLOAD: Final = 1007
-TOO_BIG: Final = 1009
-INTERNAL_ERROR: Final = 1011
-
-_ALLOWED_CODES = frozenset(WebSocketProtocol.CLOSE_STATUS_CODES_ALLOWED) | {1014}
-"""Codes below 3000 that a close frame may have (RFC 6455 section 7.4), and IANA's 1014, which came
-later."""
+__all__ = ["End", "Silence", "Stream", "Watcher"]
 
 _LAST_DATA_OPCODE = 7
-
-_FIRST_CODE, _FIRST_FREE_CODE, _AFTER_LAST_CODE = 1000, 3000, 5000
 
 _STEP: Final = 4 * 1024
 """Bytes that are parsed at once.
@@ -363,7 +349,7 @@ class End:
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool | None:
         """The peer closes (RFC 6455 section 5.5.1). Leaves autobahn's reader."""
-        if code is not None and not _may_be_sent(code):
+        if code is not None and not may_be_sent(code):
             self._fail_connection(PROTOCOL_ERROR)
         reason = reasonRaw or b""
         try:
@@ -382,7 +368,7 @@ class End:
     ) -> None:
         """The peer broke RFC 6455 or a limit. Leaves autobahn's reader."""
         self._stop_reading()
-        self.bridge.failed(self, code, _REASONS.get(code, "The protocol was broken"))
+        self.bridge.failed(self, code, REASONS.get(code, "The protocol was broken"))
         raise _Stop
 
     def dropConnection(self, abort: bool = False) -> None:
@@ -406,20 +392,7 @@ class End:
             codec._decompressor = None  # noqa: SLF001 - as said above
 
 
-_REASONS: Final = {
-    PROTOCOL_ERROR: "The WebSocket protocol was broken",
-    INVALID_PAYLOAD: "The payload is not what it should be",
-    TOO_BIG: "The message is too big",
-}
-
-
 def _no_takeover(codec: Any, *, server: bool) -> bool:
     """Whether the messages of the server, or else of the client, are compressed one by one."""
     agreed: bool = codec.server_no_context_takeover if server else codec.client_no_context_takeover
     return agreed
-
-
-def _may_be_sent(code: int) -> bool:
-    if code < _FIRST_FREE_CODE:
-        return code >= _FIRST_CODE and code in _ALLOWED_CODES
-    return code < _AFTER_LAST_CODE
