@@ -95,3 +95,18 @@ def test_what_the_example_shows_as_comments_is_valid_too(tmp_path, certificate):
     assert config.portal.credential_file == tmp_path / "credential"
     assert config.portal.relays[1].tls.ca_file == tmp_path / "ca.pem"
     assert config.warnings == ()
+
+
+def test_certificates_that_are_not_verified_are_warned_of():
+    config = load_config_text(
+        "portal: {relays: [{url: 'https://{lease}.a.example', tls: {insecure: true}}]}\n"
+        f"auth: {{keys: [{{key: '{'k' * 20}'}}]}}\n"
+        "leases: {tool: {url: 'https://tool', tls: {insecure: true}}}\n",
+        "gateway.yaml",
+        {},
+    )
+    what = "certificates are not verified: whoever is on the way can read and change everything"
+    assert [line for line in describe(config) if "Warning" in line] == [
+        f"  - Warning: gateway.yaml:1: portal.relays[0].tls.insecure: {what}",
+        f"  - Warning: gateway.yaml:3: leases.tool.tls.insecure: {what}",
+    ]
