@@ -399,6 +399,52 @@ def test_a_body_that_is_fast_enough_may_take_long():
     served.finish()
 
 
+def test_a_body_that_was_asked_for_and_does_not_come():
+    noting = Noting()
+    served = HTTP2(noting)
+    stream = served.h2.get_next_available_stream_id()
+    served.h2.send_headers(stream, [*POST, (b"expect", b"100-continue")])
+    served.turn()
+    served.lets_pass(40)
+    noting.requests[0].read_body(Reader())
+    served.lets_pass(9)
+    assert served.answers[stream].fields is None
+    served.lets_pass(3)
+    assert served.answers[stream].status == 408
+    served.finish()
+
+
+def test_a_reader_that_goes_on_starts_the_clock():
+    noting = Noting()
+    served = HTTP2(noting)
+    stream = served.h2.get_next_available_stream_id()
+    served.h2.send_headers(stream, POST)
+    served.h2.send_data(stream, b"x" * 100)
+    served.turn()
+    noting.requests[0].read_body(Reader())
+    noting.requests[0].pause_body()
+    served.lets_pass(60)
+    assert stream not in served.answers
+    noting.requests[0].resume_body()
+    served.lets_pass(20)
+    assert served.answers[stream].status == 408
+    served.finish()
+
+
+def test_frames_that_never_end_with_a_read_are_no_slow_header():
+    served = HTTP2(answering())
+    ping = frame(6, b"x" * 8)
+    served.turn()
+    served.client.transport.write(ping[:3])
+    for _ in range(30):
+        served.client.transport.write(ping[3:] + ping[:3])
+        served.wait(1)
+    assert not served.closed
+    served.wait(11)
+    assert served.closed
+    served.finish()
+
+
 @pytest.mark.parametrize(
     "sent",
     [

@@ -33,6 +33,7 @@ from portal_gateway.frontend.closing import Closing
 from portal_gateway.frontend.deadlines import Deadlines
 from portal_gateway.frontend.http2_protocol import MAX_HEADER_TABLE, MAX_STREAMS, server_protocol
 from portal_gateway.frontend.http2_stream import HTTP2Stream
+from portal_gateway.frontend.http2_waits import BODY_RATE, STALL, Waits
 from portal_gateway.frontend.outlet import Outlet, Transport
 from portal_gateway.frontend.request import Request
 from portal_gateway.wire.http1_head import BadRequest, RequestHead
@@ -83,6 +84,13 @@ class HTTP2Connection(Protocol):
         self._cutter = FrameCutter()
         self._deadlines = Deadlines(site.clock, self._expired)
         self._streams: dict[int, HTTP2Stream] = {}
+        self._waits = Waits(
+            site,
+            self._deadlines,
+            self._streams,
+            refuse=self._refuse_body,
+            cut=self._cut_stalled,
+        )
         self._ready: deque[HTTP2Stream] = deque()
         self.patience = Patience(
             site.seconds(), tokens=site.limits.http2_idle_frames, resets=site.limits.http2_resets
@@ -131,7 +139,6 @@ class HTTP2Connection(Protocol):
             self._shut()
         finally:
             self._in_turn = False
-        self._watch_reading()
         self._flush()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
@@ -160,13 +167,15 @@ class HTTP2Connection(Protocol):
                 self._fail(ErrorCodes.PROTOCOL_ERROR)
                 return
             self._begun = True
-            self._deadlines.clear("header_timeout")
         if frame.type == FrameType.GOAWAY and not self._in_header:
             self._receive_goaway(frame)
             return
         events = self._h2.receive_data(frame.data)
         if frame.type in {FrameType.HEADERS, FrameType.CONTINUATION}:
             self._in_header = not frame.ends_headers
+        if not self._in_header:
+            # The next header, or the rest of a frame, has its own time.
+            self._deadlines.clear("header_timeout")
         means = False
         for event in events:
             means = means or isinstance(event, _MEANINGFUL)
@@ -401,6 +410,7 @@ class HTTP2Connection(Protocol):
             outlet.flush()
         finally:
             self._in_turn = False
+        self._watch_reading()
         if self._leaving and not self._streams and not self._closed:
             self._shut()
         elif self._closed and self._closing is None and not outlet.blocked:
@@ -412,8 +422,8 @@ class HTTP2Connection(Protocol):
             stream = ready.popleft()
             if stream.write(h2):
                 ready.append(stream)
-            elif stream.queued and "stall" not in self._deadlines:
-                self._deadlines.set("stall", stream.progress_at + self._limits.write_stall)
+            elif stream.queued:
+                self._waits.watch_queue(stream)
             outlet.hold(h2.data_to_send())
             # What its maker writes now is written in the same turn.
             stream.unblock()
@@ -431,10 +441,7 @@ class HTTP2Connection(Protocol):
         if self._closed:
             self._close_transport()
         else:
-            # Waiting for the connection was no stall of a stream.
-            now = self._seconds()
-            for stream in self._streams.values():
-                stream.progress_at = now
+            self._waits.not_the_windows()
             self._flush()
 
     # Ending.
@@ -500,60 +507,20 @@ class HTTP2Connection(Protocol):
         """Set the deadlines of what the client has begun to send."""
         if self._closed:
             return
-        deadlines, limits = self._deadlines, self._limits
-        cutter = self._cutter
+        deadlines, limits, cutter = self._deadlines, self._limits, self._cutter
         partial = self._in_header or (cutter.has_pending and not cutter.in_data)
-        if not self._begun or partial:
-            if "header_timeout" not in deadlines:
-                deadlines.set("header_timeout", self._seconds() + limits.header_timeout)
-        else:
-            deadlines.clear("header_timeout")
-        if not self._streams:
-            if self._begun and "idle_timeout" not in deadlines:
-                deadlines.set("idle_timeout", self._seconds() + limits.idle_timeout)
-        elif "body_rate" not in deadlines and any(s.awaited for s in self._streams.values()):
-            self._check_rates()
+        if (partial or not self._begun) and "header_timeout" not in deadlines:
+            deadlines.set("header_timeout", self._seconds() + limits.header_timeout)
+        if self._streams:
+            self._waits.watch_bodies()
+        elif self._begun and "idle_timeout" not in deadlines:
+            deadlines.set("idle_timeout", self._seconds() + limits.idle_timeout)
 
-    def _check_rates(self) -> None:
-        """Hold each body that is being read to its rate."""
-        limits, now = self._limits, self._seconds()
-        awaited = False
-        for stream in list(self._streams.values()):
-            if not stream.awaited:
-                stream.watched_since = None
-                continue
-            since = stream.watched_since
-            if since is None or now - since >= limits.body_rate_window:
-                enough = limits.body_rate * limits.body_rate_window
-                if since is not None and stream.window_bytes < enough:
-                    self.site.limit_hits["body_rate"] += 1
-                    told = f"the body came at less than {limits.body_rate} bytes/s"
-                    self._refuse_body(stream, fault("request_timeout", told))
-                    continue
-                stream.watched_since = now
-                stream.window_bytes = 0
-            awaited = True
-        if awaited:
-            # Half a window: a body that began a little later is not let off a whole one.
-            self._deadlines.set("body_rate", now + limits.body_rate_window / 2)
-
-    def _check_stalls(self) -> None:
-        """Reset each stream whose client has taken nothing of it for too long."""
-        stall, now = self._limits.write_stall, self._seconds()
-        waiting = []
-        for stream in list(self._streams.values()):
-            if not stream.queued:
-                continue
-            if now - stream.progress_at < stall or self._outlet.blocked:
-                waiting.append(stream.progress_at)
-                continue
-            self.site.limit_hits["write_stall"] += 1
-            request = stream.request
-            self._reset(stream, ErrorCodes.CANCEL)
-            if request is not None:
-                request.disconnected(fault("bad_request", "the client took nothing"))
-        if waiting:
-            self._deadlines.set("stall", max(now + 1.0, min(waiting) + stall))
+    def _cut_stalled(self, stream: HTTP2Stream) -> None:
+        request = stream.request
+        self._reset(stream, ErrorCodes.CANCEL)
+        if request is not None:
+            request.disconnected(fault("bad_request", "the client took nothing"))
 
     def _expired(self, deadline: str) -> None:
         if deadline == "linger":
@@ -561,10 +528,10 @@ class HTTP2Connection(Protocol):
             self._closing.linger_over()
         elif deadline == "close":
             self.abort()
-        elif deadline == "body_rate":
-            self._check_rates()
-        elif deadline == "stall":
-            self._check_stalls()
+        elif deadline == BODY_RATE:
+            self._waits.check_rates()
+        elif deadline == STALL:
+            self._waits.check_stalls(connection_blocked=self._outlet.blocked)
         else:
             self.site.limit_hits[deadline] += 1
             if deadline == "write_stall":
