@@ -4,15 +4,17 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_REPEAT ?= 100
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs bench proto clean
+.PHONY: help demo test lint docs bench soak proto clean
 
 help:
 	@echo "make demo   relay, sample agent and gateway on this machine, with curl lines to try"
 	@echo "make test   all tests (PYTEST_ARGS='-k name' chooses)"
 	@echo "make lint   style, types, and that the documents render"
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
+	@echo "make soak   slow clients, h2spec, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
 	@echo "make proto  generate the protobuf code again"
 	@echo "make clean  remove what was built (.venv stays)"
 
@@ -42,6 +44,15 @@ bench: .venv/.dev-installed
 	benchmarks/install-servers.sh
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.run $(BENCH_ARGS)
 
+# Not a part of `make test`: it takes minutes, and the machine for itself.
+soak: .venv/.dev-installed
+	tests/soak/install-tools.sh
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/soak/soak_slow_clients.py \
+		tests/soak/soak_slow_streams.py tests/soak/soak_h2spec.py
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -p tests.soak.repeating --repeat $(SOAK_REPEAT) \
+		tests/frontend/test_streams.py tests/relay/test_http_client_streams.py \
+		tests/integration/test_openai_client.py
+
 # The versions and why they are pinned stand in portal.proto.
 proto:
 	test -d build/protoc || $(PYTHON) -m venv build/protoc
@@ -50,7 +61,7 @@ proto:
 		--mypy_out=quiet:src src/portal_gateway/wire/portal.proto
 
 clean:
-	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .hypothesis _trial_temp* tests/interop/bin \
+	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .hypothesis _trial_temp* tests/interop/bin tests/soak/bin \
 		benchmarks/results
 	find src tests twisted benchmarks -name __pycache__ -prune -exec rm -rf {} +
 

@@ -1,7 +1,9 @@
 """Each limit of the configuration bites: written in the file, felt by a client of the gateway."""
 
 import json
+import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import pytest
 from gateway_world import CONFIG, KEY, World, head_of
@@ -9,6 +11,7 @@ from gateway_world import CONFIG, KEY, World, head_of
 from portal_gateway.config.model import LimitsSection, PoolSection
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.relay.pool import PoolLimits
+from tests.tls.tls_world import Certified
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -32,7 +35,7 @@ def head(line="GET /peer/tool/ HTTP/1.1", *fields):
 
 
 def test_the_defaults_of_the_file_are_those_of_the_code():
-    assert asdict(LimitsSection()).items() <= asdict(ChannelLimits()).items()
+    assert asdict(LimitsSection()) == asdict(ChannelLimits())
     assert asdict(PoolSection()).items() <= asdict(PoolLimits()).items()
 
 
@@ -99,6 +102,20 @@ def test_header_timeout():
     assert client.received == b""
     world.reactor.advance(0.2)
     assert error_of(client.received) == ("408", "request_timeout")
+    world.stop()
+
+
+def test_handshake_timeout(tmp_path):
+    now = datetime.fromtimestamp(time.time(), UTC)
+    Certified("own", Certified("the root", authority=True, now=now), now=now).write(tmp_path)
+    tls = f"{{cert_file: {tmp_path}/cert.pem, key_file: {tmp_path}/key.pem}}"
+    tls_section = f"\n  tls: {tls}\n  limits: {{handshake_timeout: 3s}}\nauth:"
+    world = World(CONFIG.replace("\nauth:", tls_section))
+    client = world.connect()
+    world.reactor.advance(2.9)
+    assert client.lost is None
+    world.reactor.advance(0.2)
+    assert client.lost is not None
     world.stop()
 
 

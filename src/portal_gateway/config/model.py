@@ -96,15 +96,16 @@ class LimitsSection:
     """``gateway.limits``: what one client may cost. Sizes are bytes, times are seconds.
 
     ``request_line``, ``header`` and ``body`` bound the parts of a request, ``fields`` is a count;
-    ``body`` None is no limit. ``header_timeout``, ``idle_timeout`` and ``write_stall`` bound the
-    waiting, ``body_rate`` is bytes a second over each ``body_rate_window``. ``connections`` are
-    open ones, in all and from one address.
+    ``body`` None is no limit. ``handshake_timeout`` (of TLS), ``header_timeout``, ``idle_timeout``
+    and ``write_stall`` bound the waiting, ``body_rate`` is bytes a second over each
+    ``body_rate_window``. ``connections`` are open ones, in all and from one address.
     """
 
     request_line: int = 8 * 1024
     header: int = 32 * 1024
     fields: int = 100
     body: int | None = None
+    handshake_timeout: float = 10.0
     header_timeout: float = 10.0
     idle_timeout: float = 75.0
     body_rate: int = 500

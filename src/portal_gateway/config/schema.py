@@ -209,6 +209,7 @@ _LIMITS = Section(
         "header": size(1024, 1024**2),
         "fields": whole_number(10, 10_000),
         "body": size(0, 2**50),
+        "handshake_timeout": duration(0.1, 3600),
         "header_timeout": duration(0.1, 3600),
         "idle_timeout": duration(0.1, 86_400),
         "body_rate": size(1, 2**30),

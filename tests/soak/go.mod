@@ -1,0 +1,20 @@
+// h2spec, a conformance test of HTTP/2 servers. It has no go.mod of its own: what it needs is pinned here.
+module portal-gateway/soak
+
+go 1.25.3
+
+tool github.com/summerwind/h2spec/cmd/h2spec
+
+require github.com/summerwind/h2spec v2.2.1+incompatible // indirect
+
+require (
+	github.com/fatih/color v1.19.0 // indirect
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
+	github.com/spf13/cobra v1.10.2 // indirect
+	github.com/spf13/pflag v1.0.9 // indirect
+	golang.org/x/net v0.48.0 // indirect
+	golang.org/x/sys v0.42.0 // indirect
+	golang.org/x/text v0.32.0 // indirect
+)
