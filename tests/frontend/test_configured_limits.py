@@ -165,6 +165,28 @@ def test_write_stall():
     world.stop()
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 100000", b"Transfer-Encoding: chunked"])
+def test_write_stall_at_the_end_of_a_response(framing):
+    """What the client has not taken is less than a transport would ask for a pause for."""
+    world = world_with("write_stall: 2s")
+    client = world.ask("/peer/tool/")
+    (origin,) = world.origin.wires
+    head = b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n"
+    pieces = [b"x" * 1000] * 100
+    if b"chunked" in framing:
+        pieces = [b"3e8\r\n" + piece + b"\r\n" for piece in pieces]
+        pieces[-1] += b"0\r\n\r\n"
+    origin.send(head + b"".join(pieces[:-1]))
+    world.reactor.settle()
+    client.transport.pauseProducing()
+    origin.send(pieces[-1])
+    world.reactor.advance(1.9)
+    assert world.reactor.links[0].server.connected
+    world.reactor.advance(0.2)
+    assert not world.reactor.links[0].server.connected
+    world.stop()
+
+
 @pytest.mark.parametrize("name", ["connections", "connections_per_address"])
 def test_connections(name):
     world = world_with(f"{name}: 2")

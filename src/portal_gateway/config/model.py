@@ -99,6 +99,8 @@ class LimitsSection:
     ``body`` None is no limit. ``handshake_timeout`` (of TLS), ``header_timeout``, ``idle_timeout``
     and ``write_stall`` bound the waiting, ``body_rate`` is bytes a second over each
     ``body_rate_window``. ``connections`` are open ones, in all and from one address.
+    ``http2_idle_frames`` are those in a row that carry nothing, ``http2_resets`` streams of one
+    connection.
     """
 
     request_line: int = 8 * 1024
@@ -113,6 +115,8 @@ class LimitsSection:
     write_stall: float = 30.0
     connections: int = 10_000
     connections_per_address: int = 2_000
+    http2_idle_frames: int = 500
+    http2_resets: int = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,8 @@ _LIMITS = Section(
         "write_stall": duration(0.1, 3600),
         "connections": whole_number(1, 1_000_000),
         "connections_per_address": whole_number(1, 1_000_000),
+        "http2_idle_frames": whole_number(10, 100_000),
+        "http2_resets": whole_number(1, 100_000),
     },
 )
 

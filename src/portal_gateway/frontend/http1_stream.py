@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IPushProducer
 
-from portal_gateway.frontend.outlet import Outlet
+from portal_gateway.frontend.outlet import PIECE, STREAM_HELD, Outlet
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.taken_stream import TakenStream
 from portal_gateway.wire.http1_writing import (
@@ -43,6 +43,7 @@ class HTTP1Stream:
     __slots__ = (
         "_channel",
         "_chunked",
+        "_left",
         "_outlet",
         "_request",
         "client",
@@ -56,6 +57,7 @@ class HTTP1Stream:
         self._outlet = outlet
         self._request: Request | None = None
         self._chunked = False
+        self._left = 0
         self.keep_alive = True
         self.client = channel.client
         self.server = channel.server
@@ -95,7 +97,8 @@ class HTTP1Stream:
             and not channel.site.stopping
             and not (channel.in_body and _leaves_too_much(request)),
         )
-        self._outlet.narrow(stream=has_body and length is None)
+        self._left = length or 0
+        self._outlet.narrow(STREAM_HELD if has_body and length is None else None)
         self._outlet.hold(head)
         if not channel.in_read:
             channel.site.call_soon(self._outlet.flush)
@@ -105,6 +108,9 @@ class HTTP1Stream:
         outlet = self._outlet
         send = outlet.hold if outlet.holds else outlet.write
         if not self._chunked:
+            self._left -= len(data)
+            if not self._left:
+                self._watch_end()
             send(data)
         elif len(data) <= _SMALL:
             send(chunk(data))
@@ -118,9 +124,10 @@ class HTTP1Stream:
         outlet = self._outlet
         if self._chunked:
             self._chunked = False
+            self._watch_end()
             outlet.hold(last_chunk(trailers))
         outlet.flush()
-        outlet.narrow(stream=False)
+        outlet.narrow(None)
         outlet.producer = None
 
     def take_over(self) -> TakenStream:
@@ -130,6 +137,16 @@ class HTTP1Stream:
         self.keep_alive = False
         self._outlet.flush()
         return self._channel.take_over(request)
+
+    def _watch_end(self) -> None:
+        """See whether the client takes the end of a large response, too.
+
+        The system's buffer may have taken most of it, and what is left may be less than a transport
+        asks for a pause for; without one a client that reads nothing would count as idle.
+        """
+        request = self._request
+        if request is not None and request.bytes_out > PIECE:
+            self._outlet.narrow(0)
 
     def response_recorded(self) -> None:
         """Let the channel go on."""

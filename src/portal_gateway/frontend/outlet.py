@@ -100,15 +100,15 @@ class Outlet:
         self._held_size = 0
         self._queue: deque[bytes | bytearray | memoryview] = deque()
         self._congested = False
-        self._narrow = False
+        self._narrow: int | None = None
         self.blocked = False
         self.producer: IPushProducer | None = None
 
-    def narrow(self, *, stream: bool) -> None:
-        """Have the transport hold little, for a ``stream``, or what it holds by itself."""
-        if stream != self._narrow:
-            self._narrow = stream
-            set_buffer_size(self._transport, STREAM_HELD if stream else None)
+    def narrow(self, held: int | None) -> None:
+        """Ask for a pause above ``held`` bytes from now on; None is for what is usual."""
+        if held != self._narrow:
+            self._narrow = held
+            set_buffer_size(self._transport, held)
 
     @property
     def holds(self) -> bool:

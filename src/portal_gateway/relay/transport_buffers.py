@@ -1,8 +1,33 @@
 """How much a transport holds: for streams less than for the rest, since there may be many."""
 
-from typing import Any
+import socket
+from typing import Any, Final
 
-__all__ = ["set_buffer_size"]
+__all__ = ["UNSENT", "limit_unsent", "set_buffer_size"]
+
+UNSENT: Final = 128 * 1024
+"""Bytes that the system takes before the peer has room for them.
+
+Left alone it takes megabytes, and a response that nobody reads looks sent: no write stall ends it.
+"""
+
+
+def _lowest(transport: Any) -> Any:
+    while (below := getattr(transport, "transport", None)) is not None:
+        transport = below
+    return transport
+
+
+def limit_unsent(transport: Any) -> None:
+    """Have the system's send buffer of a TCP transport hold `UNSENT` at most, where it can."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    handle = getattr(_lowest(transport), "socket", None)
+    if (
+        option is not None
+        and isinstance(handle, socket.socket)
+        and handle.family in {socket.AF_INET, socket.AF_INET6}
+    ):
+        handle.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
 
 
 def set_buffer_size(transport: Any, size: int | None) -> None:
@@ -12,8 +37,7 @@ def set_buffer_size(transport: Any, size: int | None) -> None:
     both; those of TLS have the socket's below them. A relay stream has windows instead, and is left
     alone.
     """
-    while (below := getattr(transport, "transport", None)) is not None:
-        transport = below
+    transport = _lowest(transport)
     if hasattr(type(transport), "bufferSize"):
         if size is not None:
             transport.bufferSize = size
