@@ -4,8 +4,6 @@ import gc
 
 import pytest
 
-pytest.register_assert_rewrite("hostile_world", "tests.frontend.gateway_world")
-
 
 @pytest.fixture(autouse=True, scope="module")
 def frozen():
