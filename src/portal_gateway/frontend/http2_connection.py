@@ -27,16 +27,14 @@ from twisted.internet.interfaces import IAddress, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from portal_gateway.errors import GatewayError, fault
-from portal_gateway.exchange import Exchange
+from portal_gateway.errors import fault
 from portal_gateway.frontend.closing import Closing
 from portal_gateway.frontend.deadlines import Deadlines
+from portal_gateway.frontend.http2_intake import Intake, refuse_body
 from portal_gateway.frontend.http2_protocol import MAX_HEADER_TABLE, MAX_STREAMS, server_protocol
 from portal_gateway.frontend.http2_stream import HTTP2Stream
 from portal_gateway.frontend.http2_waits import BODY_RATE, STALL, Waits
 from portal_gateway.frontend.outlet import Outlet, Transport
-from portal_gateway.frontend.request import Request
-from portal_gateway.wire.http1_head import BadRequest, RequestHead
 from portal_gateway.wire.http2_frames import (
     BadPreface,
     Frame,
@@ -45,7 +43,6 @@ from portal_gateway.wire.http2_frames import (
     FrameType,
 )
 from portal_gateway.wire.http2_patience import Patience
-from portal_gateway.wire.http2_request import read_request, read_trailers
 from portal_gateway.wire.http_fields import Headers
 
 if TYPE_CHECKING:
@@ -88,7 +85,7 @@ class HTTP2Connection(Protocol):
             site,
             self._deadlines,
             self._streams,
-            refuse=self._refuse_body,
+            refuse=refuse_body,
             cut=self._cut_stalled,
         )
         self._ready: deque[HTTP2Stream] = deque()
@@ -96,6 +93,7 @@ class HTTP2Connection(Protocol):
             site.seconds(), tokens=site.limits.http2_idle_frames, resets=site.limits.http2_resets
         )
         self._outlet: Outlet
+        self._intake: Intake
         self._h2 = server_protocol(site.limits)
 
     # The transport.
@@ -109,6 +107,7 @@ class HTTP2Connection(Protocol):
         self.is_secure = ISSLTransport.providedBy(transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
+        self._intake = Intake(self.site, self.patience, self.client_host)
         self._outlet = outlet = Outlet(transport, self)
         transport.registerProducer(outlet, streaming=True)
         self.site.connected(self)
@@ -216,6 +215,19 @@ class HTTP2Connection(Protocol):
         elif isinstance(event, StreamReset):
             self._receive_reset(event)
 
+    def _receive_data(self, event: DataReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        credit = event.flow_controlled_length or 0
+        if stream is None:
+            self._h2.acknowledge_received_data(credit, event.stream_id)
+        else:
+            self._intake.receive_data(stream, event.data or b"", credit)
+
+    def _receive_trailers(self, event: TrailersReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            self._intake.receive_trailers(stream, event.headers or [])
+
     def _receive_settings(self, event: RemoteSettingsChanged) -> None:
         table = event.changed_settings.get(SettingCodes.HEADER_TABLE_SIZE)
         if table is not None and table.new_value > MAX_HEADER_TABLE:
@@ -247,89 +259,8 @@ class HTTP2Connection(Protocol):
         self._last_stream = stream_id
         stream = HTTP2Stream(self, stream_id, ended=ends)
         self._streams[stream_id] = stream
-        try:
-            head = read_request([(name, value) for name, value in fields], self._limits, ends=ends)
-        except BadRequest as bad:
-            self._refuse(stream, bad, fields)
-            return
-        exchange = self._exchange(
-            head.method, head.target, head.index.get(b"user-agent", b""), _request_id(head)
-        )
-        stream.request = request = Request(stream, self.site, head, exchange)
-        self.site.render(request)
-
-    def _exchange(
-        self, method: bytes, target: bytes, agent: bytes = b"", offered: str | None = None
-    ) -> Exchange:
-        return Exchange(
-            self.site.make_request_id(offered),
-            self.client_host,
-            self._seconds(),
-            method=method.decode("ascii"),
-            path=target.partition(b"?")[0].decode("ascii"),
-            user_agent=agent.decode("latin-1"),
-        )
-
-    def _refuse(self, stream: HTTP2Stream, bad: BadRequest, fields: Headers) -> None:
-        """Answer for a request that never became one."""
-        if bad.limit is not None:
-            self.site.limit_hits[bad.limit] += 1
-        else:
-            self.patience.reset()
-        given = dict(fields)
-        is_head = given.get(b":method") == b"HEAD"
-        error = fault(bad.code, bad.detail)
-        exchange = self._exchange(b"", b"")
-        exchange.error = error.cause.code
-        status, headers, body = self.site.render_problem(error, exchange.request_id)
-        exchange.status = status
-        exchange.first_byte = exchange.finished = self._seconds()
-        exchange.bytes_out = 0 if is_head else len(body)
-        stream.send_head(status, b"", headers, len(body), has_body=True)
-        if not is_head:
-            stream.send_data(body)
-        stream.send_end([])
-        self.site.exchange_over(exchange)
+        self._intake.begin(stream, fields, ends=ends)
         self._check_patience()
-
-    def _receive_data(self, event: DataReceived) -> None:
-        stream = self._streams.get(event.stream_id)
-        assert event.data is not None
-        credit = event.flow_controlled_length or 0
-        if stream is None:
-            self._h2.acknowledge_received_data(credit, event.stream_id)
-            return
-        limit = self._limits.body if stream.request is not None else None
-        if limit is not None and stream.body_bytes + len(event.data) > limit:
-            self.site.limit_hits["body"] += 1
-            stream.receive_data(b"", credit)
-            self._refuse_body(
-                stream, fault("content_too_large", f"the body is longer than {limit} bytes")
-            )
-            return
-        stream.receive_data(event.data, credit)
-
-    def _refuse_body(self, stream: HTTP2Stream, error: GatewayError) -> None:
-        """The body cannot be read on; the answer tells why."""
-        if stream.request is not None and not stream.request.over:
-            stream.request.refuse(error)
-
-    def _receive_trailers(self, event: TrailersReceived) -> None:
-        stream = self._streams.get(event.stream_id)
-        if stream is None:
-            return
-        assert event.headers is not None
-        try:
-            trailers = read_trailers([(n, v) for n, v in event.headers], self._limits)
-        except BadRequest as bad:
-            if bad.limit is not None:
-                self.site.limit_hits[bad.limit] += 1
-            else:
-                self.patience.reset()
-            stream.ended = True
-            self._refuse_body(stream, fault(bad.code, bad.detail))
-            return
-        stream.receive_end(trailers)
 
     # What streams call.
 
@@ -540,8 +471,3 @@ class HTTP2Connection(Protocol):
                 self._fail(ErrorCodes.NO_ERROR)
             else:
                 self.close_when_idle()
-
-
-def _request_id(head: RequestHead) -> str | None:
-    offered = head.values(b"x-request-id")
-    return offered[0].decode("latin-1") if len(offered) == 1 else None

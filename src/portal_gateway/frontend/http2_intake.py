@@ -1,0 +1,108 @@
+"""What streams of HTTP/2 bring, made into requests and their bodies, or refused."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.exchange import Exchange
+from portal_gateway.frontend.http2_stream import HTTP2Stream
+from portal_gateway.frontend.request import Request
+from portal_gateway.wire.http1_head import BadRequest, RequestHead
+from portal_gateway.wire.http2_patience import Patience
+from portal_gateway.wire.http2_request import read_request, read_trailers
+
+if TYPE_CHECKING:
+    from portal_gateway.frontend.site import Site
+
+__all__ = ["Intake", "refuse_body"]
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+
+class Intake:
+    """Has ``site`` answer the requests of the client at ``client_host``.
+
+    A request that is malformed costs the connection's ``patience``, one above a limit does not.
+    """
+
+    __slots__ = ("_client_host", "_limits", "_patience", "_site")
+
+    def __init__(self, site: "Site", patience: Patience, client_host: str) -> None:
+        self._site = site
+        self._limits = site.limits
+        self._patience = patience
+        self._client_host = client_host
+
+    def begin(self, stream: HTTP2Stream, fields: Fields, *, ends: bool) -> None:
+        """A stream has begun with ``fields``; ``ends``: they are all of it."""
+        try:
+            head = read_request([(name, value) for name, value in fields], self._limits, ends=ends)
+        except BadRequest as bad:
+            self._count(bad)
+            self._answer_refused(stream, bad, is_head=(b":method", b"HEAD") in fields)
+            return
+        exchange = self._exchange(_request_id(head))
+        exchange.method = head.method.decode("ascii")
+        exchange.path = head.target.partition(b"?")[0].decode("ascii")
+        exchange.user_agent = head.index.get(b"user-agent", b"").decode("latin-1")
+        stream.request = request = Request(stream, self._site, head, exchange)
+        self._site.render(request)
+
+    def receive_data(self, stream: HTTP2Stream, data: bytes, credit: int) -> None:
+        """A part of a body, for which the client used up ``credit`` of its window."""
+        limit = self._limits.body if stream.request is not None else None
+        if limit is not None and stream.body_bytes + len(data) > limit:
+            self._site.limit_hits["body"] += 1
+            stream.receive_data(b"", credit)
+            told = f"the body is longer than {limit} bytes"
+            refuse_body(stream, fault("content_too_large", told))
+            return
+        stream.receive_data(data, credit)
+
+    def receive_trailers(self, stream: HTTP2Stream, fields: Fields) -> None:
+        """A body is complete, with trailer fields."""
+        try:
+            trailers = read_trailers([(name, value) for name, value in fields], self._limits)
+        except BadRequest as bad:
+            self._count(bad)
+            stream.ended = True
+            refuse_body(stream, fault(bad.code, bad.detail))
+            return
+        stream.receive_end(trailers)
+
+    def _count(self, bad: BadRequest) -> None:
+        if bad.limit is not None:
+            self._site.limit_hits[bad.limit] += 1
+        else:
+            self._patience.reset()
+
+    def _exchange(self, offered: str | None) -> Exchange:
+        site = self._site
+        return Exchange(site.make_request_id(offered), self._client_host, site.seconds())
+
+    def _answer_refused(self, stream: HTTP2Stream, bad: BadRequest, *, is_head: bool) -> None:
+        """Answer for a request that never became one."""
+        site = self._site
+        error = fault(bad.code, bad.detail)
+        exchange = self._exchange(None)
+        exchange.error = error.cause.code
+        status, headers, body = site.render_problem(error, exchange.request_id)
+        exchange.status = status
+        exchange.first_byte = exchange.finished = site.seconds()
+        stream.send_head(status, b"", headers, len(body), has_body=not is_head)
+        if not is_head:
+            exchange.bytes_out = len(body)
+            stream.send_data(body)
+        stream.send_end([])
+        site.exchange_over(exchange)
+
+
+def refuse_body(stream: HTTP2Stream, error: GatewayError) -> None:
+    """The body of a request cannot be read on; the answer tells why."""
+    if stream.request is not None and not stream.request.over:
+        stream.request.refuse(error)
+
+
+def _request_id(head: RequestHead) -> str | None:
+    offered = head.values(b"x-request-id")
+    return offered[0].decode("latin-1") if len(offered) == 1 else None
