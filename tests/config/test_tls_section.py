@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from portal_gateway.config.loading import ConfigInvalid, load_config_text
+from portal_gateway.config.report import describe
 from tests.tls.tls_world import Certified
 
 NOW = datetime.now(UTC)
@@ -122,6 +123,12 @@ def test_what_is_wrong(load, written, faults):
     with pytest.raises(ConfigInvalid) as caught:
         load(written)
     assert [str(fault) for fault in caught.value.faults] == [f"file.yaml:{each}" for each in faults]
+
+
+def test_the_report_says_so(load):
+    lines = describe(load(f'{{{FILES}, redirect_from: "127.0.0.1:8080"}}'))
+    assert "  - listens on 127.0.0.1:8443 with TLS" in lines
+    assert "  - redirects to HTTPS from 127.0.0.1:8080" in lines
 
 
 def test_two_listeners_may_let_the_system_choose(load):

@@ -17,7 +17,11 @@ def describe(config: Config, now: datetime | None = None) -> list[str]:
     if now is None:
         now = datetime.now(UTC)
     lines = ["Configuration valid", f"  - {_keys(config, now)}"]
-    lines.append(f"  - listens on {config.gateway.listen}")
+    gateway = config.gateway
+    secure = " with TLS" if gateway.tls is not None else ""
+    lines.append(f"  - listens on {gateway.listen}{secure}")
+    if gateway.tls is not None and gateway.tls.redirect_from is not None:
+        lines.append(f"  - redirects to HTTPS from {gateway.tls.redirect_from[0]}")
     lines.append(f"  - {_count(len(config.portal.relays), 'relay')} configured")
     lines += [f"    {relay.url}" for relay in config.portal.relays]
     if config.leases:
