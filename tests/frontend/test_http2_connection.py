@@ -336,7 +336,6 @@ def test_a_client_that_waits_is_asked_for_its_body():
     [
         ([(b":method", b"CONNECT"), *GET[1:]], 501, b"method_not_implemented"),
         ([*GET[:3], (b":path", b"/a b")], 400, b"bad_request"),
-        ([*GET, (b"connection", b"close")], 400, b"bad_request"),
         ([*GET, (b"host", b"other")], 400, b"bad_request"),
         ([*GET, (b"x", b"y" * 40_000)], 431, b"header_fields_too_large"),
         ([*GET[:3], (b":path", b"/" + b"y" * 9_000)], 414, b"uri_too_long"),
@@ -356,6 +355,44 @@ def test_a_bad_request_is_refused_and_the_others_go_on(fields, status, code):
     assert served.answers[good].body == b"fine"
     assert len(noting.requests) == 1
     assert [exchange.status for exchange in served.exchanges] == [status, 200]
+    served.finish()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [*GET, (b"connection", b"close")],
+        [*GET, (b"Upper", b"case")],
+        [*GET[:3], (b":path", b"")],
+        GET[1:],
+        [*GET, (b":path", b"/")],
+    ],
+)
+def test_what_is_no_request_is_a_stream_error(fields):
+    noting = Noting()
+    served = HTTP2(noting)
+    good = served.ask()
+    assert served.answer(fields).reset == ErrorCodes.PROTOCOL_ERROR
+    noting.requests[0].answer(b"fine")
+    served.turn()
+    assert served.answers[good].body == b"fine"
+    assert [exchange.error for exchange in served.exchanges] == ["bad_request", None]
+    served.finish()
+
+
+def test_malformed_trailers_are_a_stream_error():
+    noting = Noting()
+    served = HTTP2(noting)
+    reader = Reader()
+    stream = served.h2.get_next_available_stream_id()
+    served.h2.send_headers(stream, POST)
+    served.turn()
+    noting.requests[0].read_body(reader)
+    served.h2.send_headers(stream, [(b"x", b"\r\n")], end_stream=True)
+    served.turn()
+    assert served.answers[stream].reset == ErrorCodes.PROTOCOL_ERROR
+    assert reader.error is not None
+    assert served.exchanges[0].aborted
     served.finish()
 
 

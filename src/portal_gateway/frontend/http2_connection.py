@@ -107,7 +107,7 @@ class HTTP2Connection(Protocol):
         self.is_secure = ISSLTransport.providedBy(transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        self._intake = Intake(self.site, self.patience, self.client_host)
+        self._intake = Intake(self.site, self.patience, self.client_host, self._reset_malformed)
         self._outlet = outlet = Outlet(transport, self)
         transport.registerProducer(outlet, streaming=True)
         self.site.connected(self)
@@ -293,6 +293,9 @@ class HTTP2Connection(Protocol):
             self._forget(stream)
         else:
             self._reset(stream, ErrorCodes.NO_ERROR)
+
+    def _reset_malformed(self, stream: HTTP2Stream) -> None:
+        self._reset(stream, ErrorCodes.PROTOCOL_ERROR)
 
     def _reset(self, stream: HTTP2Stream, code: ErrorCodes) -> None:
         if self._streams.get(stream.id) is not stream:

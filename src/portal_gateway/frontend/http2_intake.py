@@ -1,6 +1,6 @@
 """What streams of HTTP/2 bring, made into requests and their bodies, or refused."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from portal_gateway.errors import GatewayError, fault
@@ -9,7 +9,7 @@ from portal_gateway.frontend.http2_stream import HTTP2Stream
 from portal_gateway.frontend.request import Request
 from portal_gateway.wire.http1_head import BadRequest, RequestHead
 from portal_gateway.wire.http2_patience import Patience
-from portal_gateway.wire.http2_request import read_request, read_trailers
+from portal_gateway.wire.http2_request import MalformedRequest, read_request, read_trailers
 
 if TYPE_CHECKING:
     from portal_gateway.frontend.site import Site
@@ -22,12 +22,20 @@ Fields = Sequence[tuple[bytes, bytes]]
 class Intake:
     """Has ``site`` answer the requests of the client at ``client_host``.
 
-    A request that is malformed costs the connection's ``patience``, one above a limit does not.
+    ``reset`` ends a stream that is malformed, which costs the connection's ``patience``; a request
+    above a limit does not.
     """
 
-    __slots__ = ("_client_host", "_limits", "_patience", "_site")
+    __slots__ = ("_client_host", "_limits", "_patience", "_reset", "_site")
 
-    def __init__(self, site: "Site", patience: Patience, client_host: str) -> None:
+    def __init__(
+        self,
+        site: "Site",
+        patience: Patience,
+        client_host: str,
+        reset: Callable[[HTTP2Stream], None],
+    ) -> None:
+        self._reset = reset
         self._site = site
         self._limits = site.limits
         self._patience = patience
@@ -39,7 +47,10 @@ class Intake:
             head = read_request([(name, value) for name, value in fields], self._limits, ends=ends)
         except BadRequest as bad:
             self._count(bad)
-            self._answer_refused(stream, bad, is_head=(b":method", b"HEAD") in fields)
+            if isinstance(bad, MalformedRequest):
+                self._reset_malformed(stream)
+            else:
+                self._answer_refused(stream, bad, is_head=(b":method", b"HEAD") in fields)
             return
         exchange = self._exchange(_request_id(head))
         exchange.method = head.method.decode("ascii")
@@ -66,6 +77,12 @@ class Intake:
         except BadRequest as bad:
             self._count(bad)
             stream.ended = True
+            request = stream.request
+            if isinstance(bad, MalformedRequest):
+                self._reset(stream)
+                if request is not None:
+                    request.disconnected(fault(bad.code, bad.detail))
+                return
             refuse_body(stream, fault(bad.code, bad.detail))
             return
         stream.receive_end(trailers)
@@ -79,6 +96,14 @@ class Intake:
     def _exchange(self, offered: str | None) -> Exchange:
         site = self._site
         return Exchange(site.make_request_id(offered), self._client_host, site.seconds())
+
+    def _reset_malformed(self, stream: HTTP2Stream) -> None:
+        exchange = self._exchange(None)
+        exchange.error = "bad_request"
+        exchange.aborted = True
+        exchange.finished = self._site.seconds()
+        self._reset(stream)
+        self._site.exchange_over(exchange)
 
     def _answer_refused(self, stream: HTTP2Stream, bad: BadRequest, *, is_head: bool) -> None:
         """Answer for a request that never became one."""

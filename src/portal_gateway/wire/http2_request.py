@@ -12,7 +12,7 @@ from portal_gateway.wire.http1_head import METHODS, BadRequest, RequestHead, bui
 from portal_gateway.wire.http1_request import RequestLimits
 from portal_gateway.wire.http_fields import Headers, list_members, permitted_trailers
 
-__all__ = ["read_request", "read_trailers"]
+__all__ = ["MalformedRequest", "read_request", "read_trailers"]
 
 _PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
 
@@ -40,10 +40,18 @@ _LINE_OVERHEAD = 4
 _REQUEST_LINE_OVERHEAD = len(b"  HTTP/1.1")
 
 
+class MalformedRequest(BadRequest):
+    """It is none in HTTP/2 at all: a stream error and nothing to answer (RFC 9113 8.1.1)."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("bad_request", detail)
+
+
 def read_request(
     fields: Sequence[tuple[bytes, bytes]], limits: RequestLimits, *, ends: bool
 ) -> RequestHead:
-    """The head that ``fields`` are; ``ends``: there is no body. Raises `BadRequest`.
+    """The head that ``fields`` are; ``ends``: there is no body. Raises `BadRequest`,
+    of which a `MalformedRequest` is no request at all.
 
     ``Host`` stands first in it and is the authority. Crumbs of ``Cookie`` are joined. A body
     without a stated length is as one that is chunked.
@@ -58,7 +66,7 @@ def read_request(
     length = head.content_length
     if ends:
         if length:
-            raise BadRequest("bad_request", "the request ends without the body that is announced")
+            raise MalformedRequest("the request ends without the body that is announced")
     elif length is None:
         head.chunked = True
     elif limits.body is not None and length > limits.body:
@@ -76,7 +84,7 @@ def read_request(
 def read_trailers(fields: Sequence[tuple[bytes, bytes]], limits: RequestLimits) -> Headers:
     """The trailer fields that may be passed on. Raises `BadRequest`."""
     if any(name.startswith(b":") for name, _ in fields):
-        raise BadRequest("bad_request", "pseudo fields have no place in trailers")
+        raise MalformedRequest("pseudo fields have no place in trailers")
     return permitted_trailers(_plain_fields(fields, limits))
 
 
@@ -90,7 +98,7 @@ def _divide(
             others = fields[position:]
             break
         if name in pseudo or name not in _PSEUDO:
-            raise BadRequest("bad_request", "a pseudo field is unknown or repeated")
+            raise MalformedRequest("a pseudo field is unknown or repeated")
         pseudo[name] = value
     else:
         others = ()
@@ -104,7 +112,7 @@ def _requested(
     try:
         method, scheme, path = pseudo[b":method"], pseudo[b":scheme"], pseudo[b":path"]
     except KeyError:
-        raise BadRequest("bad_request", "a pseudo field is missing") from None
+        raise MalformedRequest("a pseudo field is missing") from None
     if len(method) + len(path) + _REQUEST_LINE_OVERHEAD > limits.request_line:
         raise BadRequest(
             "uri_too_long",
@@ -112,13 +120,19 @@ def _requested(
             limit="request_line",
         )
     if _METHOD.fullmatch(method) is None or scheme not in _SCHEMES:
-        raise BadRequest("bad_request", "the method or the scheme cannot be one")
+        raise MalformedRequest("the method or the scheme cannot be one")
     if method not in METHODS:
         raise BadRequest("method_not_implemented", "the method is not one that is known here")
+    if not path:
+        raise MalformedRequest("the path is empty")
     if _PATH.fullmatch(path) is None:
         raise BadRequest("bad_request", "the path is not a path")
+    return method, path, _authority(pseudo.get(b":authority"), others)
+
+
+def _authority(authority: bytes | None, others: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """What is asked, by ``:authority`` or ``Host``; both say the same."""
     hosts = [value for name, value in others if name == b"host"]
-    authority = pseudo.get(b":authority")
     if len(hosts) > 1:
         raise BadRequest("bad_request", "Host is repeated")
     if authority is None:
@@ -127,7 +141,7 @@ def _requested(
         authority = hosts[0]
     elif hosts and hosts[0].lower() != authority.lower():
         raise BadRequest("bad_request", ":authority and Host are not the same")
-    return method, path, authority
+    return authority
 
 
 def _plain_fields(fields: Sequence[tuple[bytes, bytes]], limits: RequestLimits) -> Headers:
@@ -143,9 +157,9 @@ def _plain_fields(fields: Sequence[tuple[bytes, bytes]], limits: RequestLimits) 
     for name, value in fields:
         size += len(name) + len(value) + _LINE_OVERHEAD
         if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
-            raise BadRequest("bad_request", "a field holds a character that fields cannot hold")
+            raise MalformedRequest("a field holds a character that fields cannot hold")
         if name in _FORBIDDEN or (name == b"te" and value.lower() != b"trailers"):
-            raise BadRequest("bad_request", "a field has no place in HTTP/2")
+            raise MalformedRequest("a field has no place in HTTP/2")
         if name == b"cookie":
             cookies.append(value)
         elif name != b"host":
