@@ -60,6 +60,15 @@ class Demo(MultiService):
         self._stage.ready.addCallback(self._publish)
         self._stage.ready.addErrback(self._give_up)
 
+    def stopService(self) -> Deferred[Any]:
+        """Stop the relay last: nobody is to miss it."""
+        Service.stopService(self)
+        others = [child for child in reversed(list(self)) if child is not self._stage]
+        stopped = gatherResults(
+            [maybeDeferred(child.stopService) for child in others], consumeErrors=True
+        )
+        return stopped.addBoth(lambda _: self._stage.stopService())
+
     def _publish(self, agent_port: int) -> None:
         exposure = Exposure(
             self._reactor,
