@@ -7,7 +7,7 @@ BENCH_ARGS ?=
 SOAK_REPEAT ?= 100
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs bench soak proto clean
+.PHONY: help demo test lint docs bench soak proto clean modules
 
 help:
 	@echo "make demo   relay, sample agent and gateway on this machine, with curl lines to try"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint   style, types, and that the documents render"
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
 	@echo "make soak   slow clients, h2spec, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
+	@echo "make modules  write docs/modules.rst again"
 	@echo "make proto  generate the protobuf code again"
 	@echo "make clean  remove what was built (.venv stays)"
 
@@ -52,6 +53,9 @@ soak: .venv/.dev-installed
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -p tests.soak.repeating --repeat $(SOAK_REPEAT) \
 		tests/frontend/test_streams.py tests/relay/test_http_client_streams.py \
 		tests/integration/test_openai_client.py
+
+modules: .venv/.dev-installed
+	$(BIN)/python docs/list_modules.py > docs/modules.rst
 
 # The versions and why they are pinned stand in portal.proto.
 proto:

@@ -1,6 +1,8 @@
 """Arrows point one way, and what is pure imports nothing that does I/O."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,11 @@ def test_only_the_service_imports_the_reactor():
         )
     }
     assert importers == {"service.py"}
+
+
+def test_the_page_of_modules_is_that_of_the_tree():
+    docs = ROOT.parents[1] / "docs"
+    written = subprocess.run(
+        [sys.executable, docs / "list_modules.py"], capture_output=True, check=True
+    ).stdout.decode()
+    assert written == (docs / "modules.rst").read_text(encoding="utf-8"), "run: make modules"
