@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from portal_gateway.errors import fault
 from portal_gateway.relay.http_client import BodyFraming
 from portal_gateway.relay.http_connection import CLOSING_TIME, MAX_CLOSING
-from portal_gateway.relay.pool import BUSY_PAUSE, Pool, PoolLimits
+from portal_gateway.relay.pool import BUSY_PAUSE, SURPLUS_TIME, Pool, PoolLimits
 from tests.relay.scripted_upstream import OK, Bench, Line, RecordingSink
 
 CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
@@ -85,9 +85,29 @@ def test_no_more_than_max_idle_are_kept(make_bench):
     bench = make_bench(max_idle=1)
     lines = [bench.connected()[2] for _ in range(2)]
     lines[0].answer()
+    bench.clock.advance(SURPLUS_TIME / 2)
     lines[1].answer()
+    assert bench.pool.idle == 2
+    bench.clock.advance(SURPLUS_TIME / 2)
     assert bench.pool.idle == 1
-    assert (lines[0].losing, lines[1].losing) == (False, True)
+    assert (lines[0].losing, lines[1].losing) == (True, False)
+
+
+def test_connections_beyond_max_idle_are_used_again_within_their_time(make_bench):
+    bench = make_bench(max_idle=1)
+    lines = [bench.connected()[2] for _ in range(3)]
+    for _ in range(5):
+        for line in lines:
+            line.answer()
+        bench.clock.advance(SURPLUS_TIME / 2)
+        for _ in lines:
+            bench.request()
+    for line in lines:
+        line.answer()
+    assert bench.pool.dials_total == 3
+    bench.clock.advance(2 * SURPLUS_TIME)
+    assert bench.pool.idle == 1
+    assert len(bench.clock.getDelayedCalls()) == 1
 
 
 def test_with_max_idle_0_none_is_kept(make_bench):

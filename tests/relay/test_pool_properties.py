@@ -17,6 +17,7 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 
 from portal_gateway.errors import fault
 from portal_gateway.relay.http_client import IDEMPOTENT_METHODS, BodyFraming
+from portal_gateway.relay.pool import SURPLUS_TIME
 from tests.relay.scripted_upstream import Bench, RecordingSink
 
 LIMITS = {
@@ -206,7 +207,8 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def bounds(self):
         pool = self.bench.pool
-        assert pool.idle <= LIMITS["max_idle"]
+        kept_until = pool.clock.seconds() + LIMITS["idle_timeout"] - SURPLUS_TIME - 0.01
+        assert sum(deadline < kept_until for deadline in pool._idle.values()) <= LIMITS["max_idle"]
         assert pool.idle + pool.active + pool.dialling <= LIMITS["max_active"]
         # Those that a busy lease refused come back to the queue on top of its bound.
         assert pool.queued <= LIMITS["max_queue"] + LIMITS["max_active"]
