@@ -1,7 +1,7 @@
 """A thousand slow clients at a time, of three kinds, while others are served as if nothing were.
 
 slowhttptest makes them: headers that never end (-H), bodies that trickle (-B), readers that hardly
-read (-X). Each of them has to be closed at its deadline, which is seen at the gateway's own sockets:
+read (-X). Each of them has to be closed at its deadline, seen at the gateway's own sockets:
 a reader that hardly reads does not notice. Whether others are served, requests of our own tell.
 """
 
