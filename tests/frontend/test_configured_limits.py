@@ -10,7 +10,7 @@ from gateway_world import CONFIG, KEY, World, head_of
 
 from portal_gateway.config.model import LimitsSection, PoolSection
 from portal_gateway.frontend.limits import ChannelLimits
-from portal_gateway.relay.pool import PoolLimits
+from portal_gateway.relay.pool import SURPLUS_TIME, PoolLimits
 from tests.tls.tls_world import Certified
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -238,9 +238,9 @@ def test_idle_connections_are_few_and_not_for_ever():
         world.ask("/peer/tool/")
     for wire in world.origin.wires:
         wire.send(OK)
-    world.reactor.settle()
+    world.reactor.advance(SURPLUS_TIME)
     assert sorted(wire.lost is None for wire in world.origin.wires) == [False, True]
-    world.reactor.advance(2.9)
+    world.reactor.advance(2.9 - SURPLUS_TIME)
     assert sorted(wire.lost is None for wire in world.origin.wires) == [False, True]
     world.reactor.advance(0.2)
     assert all(wire.lost is not None for wire in world.origin.wires)
