@@ -35,6 +35,7 @@ from portal_gateway.frontend.http2_protocol import MAX_HEADER_TABLE, MAX_STREAMS
 from portal_gateway.frontend.http2_stream import HTTP2Stream
 from portal_gateway.frontend.http2_waits import BODY_RATE, STALL, Waits
 from portal_gateway.frontend.outlet import Outlet, Transport
+from portal_gateway.relay.transport_buffers import limit_unsent
 from portal_gateway.wire.http2_frames import (
     BadPreface,
     Frame,
@@ -107,6 +108,7 @@ class HTTP2Connection(Protocol):
         self.is_secure = ISSLTransport.providedBy(transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
+        limit_unsent(transport)
         self._intake = Intake(self.site, self.patience, self.client_host, self._reset_malformed)
         self._outlet = outlet = Outlet(transport, self)
         transport.registerProducer(outlet, streaming=True)
