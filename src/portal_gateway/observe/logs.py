@@ -139,7 +139,7 @@ class Log:
 def _access_json(exchange: Exchange, now: str, level: str) -> str:
     """The fields of feature 3.2 in their order, and some of ours.
 
-    One template: there is such a line for each request, and ``json.dumps`` costs six times as much.
+    One template: each request has such a line, and ``json.dumps`` costs five times as much.
     """
     finished = exchange.started if exchange.finished is None else exchange.finished
     caller = exchange.caller
