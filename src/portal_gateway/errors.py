@@ -4,7 +4,7 @@
 
     GatewayError               carries a Cause of the table, a public detail, extra header fields
     ├── ClientFault            4xx, 501: the caller can mend it; never counts against a lease
-    ├── GatewayFault           500: a defect of ours
+    ├── GatewayFault           500: a defect of ours; 503: a store of ours is away
     └── UpstreamFault          502, 503, 504: the relay or the lease
         ├── RelayFault         … no way to the relay, or it broke its protocol
         └── LeaseFault         … the lease is away, or broke its protocol
@@ -57,6 +57,9 @@ _ROWS = (
     Cause("missing_api_key", 401, "An API key is needed"),
     Cause("invalid_api_key", 401, "The API key is not valid"),
     Cause("expired_api_key", 401, "The API key has expired"),
+    Cause("address_not_allowed", 403, "The client's address is not allowed"),
+    Cause("insufficient_scope", 403, "The credential's scopes do not reach that far"),
+    Cause("lease_access_denied", 403, "The credential is not for this lease"),
     Cause("not_found", 404, "There is nothing here"),
     Cause("lease_not_found", 404, "No such lease"),
     Cause("method_not_allowed", 405, "The method is not allowed here"),
@@ -64,10 +67,14 @@ _ROWS = (
     Cause("content_too_large", 413, "The request body is too large", closes=True),
     Cause("uri_too_long", 414, "The request target is too long", closes=True),
     Cause("upgrade_required", 426, "Another protocol is spoken here"),
+    Cause("rate_limit_exceeded", 429, "Too many requests"),
+    Cause("quota_exceeded", 429, "The quota is used up"),
     Cause("header_fields_too_large", 431, "The request header is too large", closes=True),
     # What the gateway did.
     Cause("internal_error", 500, "The gateway failed", None, "proxy_internal_error"),
     Cause("method_not_implemented", 501, "The method is not supported", closes=True),
+    Cause("keys_unavailable", 503, "Keys cannot be looked up", 5, "proxy_internal_error"),
+    Cause("limits_unavailable", 503, "Limits cannot be counted", 5, "proxy_internal_error"),
     # What the relay or the lease did.
     Cause("upstream_closed", 502, "The lease closed the connection", None, "connection_terminated"),
     Cause("upstream_protocol_error", 502, "The lease broke HTTP", None, "http_protocol_error"),
@@ -106,7 +113,7 @@ class ClientFault(GatewayError):
 
 
 class GatewayFault(GatewayError):
-    """A defect of the gateway's own."""
+    """A defect of the gateway's own, or something is away that only the gateway needs."""
 
 
 class UpstreamFault(GatewayError):
@@ -130,7 +137,7 @@ def fault(code: str, detail: str, fields: Sequence[tuple[bytes, bytes]] = ()) ->
     kind: type[GatewayError]
     if cause.status < HTTPStatus.INTERNAL_SERVER_ERROR or code == "method_not_implemented":
         kind = ClientFault
-    elif cause.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+    elif cause.proxy_error == "proxy_internal_error":
         kind = GatewayFault
     elif code.startswith("relay_"):
         kind = RelayFault

@@ -3,6 +3,7 @@
 Guards and the proxy read and write it; the access log is drawn from it once, when it is over.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 __all__ = ["Caller", "Exchange"]
@@ -10,11 +11,21 @@ __all__ = ["Caller", "Exchange"]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling, as authentication found it: a key's id, never the key."""
+    """Who is calling, as authentication found it: a key's id, never the key.
+
+    ``plan`` names what the caller is entitled to, empty for nothing in particular. ``leases`` are
+    the patterns of lease names that the caller is held to, ``None`` where only the configuration's
+    rules hold. ``addresses`` are those that the caller may come from, ``None`` for any. ``source``
+    says where the caller is known from: ``file``, ``database`` or ``jwt``.
+    """
 
     key_id: str
     scopes: frozenset[str] = field(default_factory=frozenset)
     description: str = ""
+    plan: str = ""
+    leases: tuple[str, ...] | None = None
+    addresses: Container[str] | None = None
+    source: str = "file"
 
 
 @dataclass(slots=True)
@@ -22,9 +33,12 @@ class Exchange:
     """One request and its answer.
 
     Times are seconds of the reactor's monotonic clock; byte counts are of bodies, as carried on the
-    client's side. ``lease_prefix`` is the part of the raw path by which the client addresses the
-    lease, without its last slash; ``upstream_target`` what the lease gets as its request target,
-    ``None`` where that slash is missing.
+    client's side. ``client_address`` is the peer's until a guard finds that the peer is a trusted
+    proxy. ``lease_prefix`` is the part of the raw path by which the client addresses the lease,
+    without its last slash; ``upstream_target`` what the lease gets as its request target, ``None``
+    where that slash is missing. ``is_secure`` (the request came over TLS) and ``is_websocket`` (it
+    asks for one) are known from the first guard on. ``response_fields`` are what guards have to
+    tell: they go on the final answer, whoever gives it.
     """
 
     request_id: str
@@ -33,10 +47,13 @@ class Exchange:
     method: str = ""
     path: str = ""
     user_agent: str = ""
+    is_secure: bool = False
+    is_websocket: bool = False
     lease: str | None = None
     lease_prefix: bytes = b""
     upstream_target: bytes | None = None
     caller: Caller | None = None
+    response_fields: list[tuple[bytes, bytes]] = field(default_factory=list)
     status: int = 0
     error: str | None = None
     bytes_in: int = 0

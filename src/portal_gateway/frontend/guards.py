@@ -1,26 +1,42 @@
-"""Guarded resources: each asks one rule whether a request may pass, and wraps what it guards.
+"""The guards: each asks one rule whether a request may pass, before what they stand in front of.
 
-A rule is a pure decision of ``policy``; it gets the facts of the request and the time, and gives
-``None`` to let the request pass or the error to answer with. `GUARDS` is their order, outermost
-first. To add a guard is to write its rule and to add a line there.
+A rule takes the request and the unix time. It gives ``None`` to let the request pass, or the error
+to answer with; what it finds out it notes on the exchange. It decides by a pure function of
+``policy``, from memory and at once. Only a rule that has to ask somebody else gives a Deferred of
+the same. `GUARDS` is the order of the rules. To add a guard is to write its rule and to add a line
+there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from portal_gateway.errors import GatewayError
-from portal_gateway.exchange import Caller, Exchange
+from portal_gateway.exchange import Caller
 from portal_gateway.frontend.request import Request
 from portal_gateway.policy.credentials import KeyTable
-from portal_gateway.wire.http_fields import Headers
+from portal_gateway.policy.websocket_opening import wants_websocket
 
-__all__ = ["GUARDS", "GuardedResource", "Rule", "Rules", "guarded"]
+__all__ = ["GUARDS", "GuardedResource", "Rule", "Rules", "Verdict", "guarded"]
 
-Rule = Callable[[Exchange, Headers, float], GatewayError | None]
-"""Exchange, header fields and unix time to a refusal, or ``None``."""
+_log = Logger()
+
+Verdict = GatewayError | None
+"""A refusal, or nothing against it."""
+
+Rule = Callable[[Request, float], Verdict | Deferred[Verdict]]
+"""Request and unix time to a verdict.
+
+A Deferred may also fail, with the refusal or with a defect. It is cancelled when the request is
+over before it fires. Meanwhile nobody reads the request's body: of it no more is kept than
+`portal_gateway.frontend.body.UNREAD_BOUND`.
+"""
 
 
 class Rules(NamedTuple):
@@ -32,42 +48,82 @@ class Rules(NamedTuple):
 def _authentication(rules: Rules) -> Rule:
     authenticate = rules.keys.authenticate
 
-    def decide(exchange: Exchange, headers: Headers, now: float) -> GatewayError | None:
-        caller = authenticate(headers, now)
+    def decide(request: Request, now: float) -> Verdict:
+        caller = authenticate(request.head.headers, now)
         if isinstance(caller, Caller):
-            exchange.caller = caller
+            request.exchange.caller = caller
             return None
         return caller
 
     return decide
 
 
-GUARDS: Sequence[Callable[[Rules], Rule]] = (_authentication,)
-"""Every guard in front of a lease, outermost first."""
+GUARDS: Sequence[Callable[[Rules], Rule | None]] = (_authentication,)
+"""Every guard in front of a lease, in the order in which they are asked.
+
+That is: the client's address, who it is, whether its scopes allow the request, whether it may use
+the lease, the limits of everybody, of the key and of the lease (taken together or not at all), the
+quota. What makes no rule (``None``) has nothing to decide in this configuration.
+"""
 
 
 class GuardedResource(Resource):
-    """Renders the resource within for requests that the rule admits, an error for the others."""
+    """Renders the resource within for requests that every rule admits, an error for the others."""
 
     isLeaf = True
 
-    def __init__(self, rule: Rule, within: IResource, wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], within: IResource, wall_clock: Callable[[], float]
+    ) -> None:
         super().__init__()
-        self._rule = rule
+        self._rules = tuple(rules)
         self._within = within
         self._wall_clock = wall_clock
 
     def render(self, request: Request) -> Any:
         """Decide, then answer or pass on."""
-        refusal = self._rule(request.exchange, request.head.headers, self._wall_clock())
-        if refusal is None:
-            return self._within.render(request)
-        request.fail(refusal)
-        return NOT_DONE_YET
+        exchange = request.exchange
+        exchange.is_secure = request.is_secure
+        exchange.is_websocket = wants_websocket(request.head)
+        return self._ask(iter(self._rules), request)
+
+    def _ask(self, rules: Iterator[Rule], request: Request) -> Any:
+        now = self._wall_clock()
+        for rule in rules:
+            verdict = rule(request, now)
+            if verdict is None:
+                continue
+            if isinstance(verdict, Deferred):
+                self._wait(verdict, rules, request)
+            else:
+                request.fail(verdict)
+            return NOT_DONE_YET
+        return self._within.render(request)
+
+    def _wait(self, verdict: Deferred[Verdict], rules: Iterator[Rule], request: Request) -> None:
+        """Go on when there is a verdict, or never if the request is over by then."""
+
+        def decided(result: Verdict | Failure) -> None:
+            if not request.over:
+                request.site.render_by(partial(self._resume, result, rules), request)
+            elif isinstance(result, Failure) and not result.check(CancelledError, GatewayError):
+                # Nobody can be answered any more, and a defect is to be known all the same.
+                request_id = request.exchange.request_id
+                _log.failure("a guard failed", failure=result, request_id=request_id)
+
+        request.notifyFinish().addBoth(lambda _over: verdict.cancel())
+        verdict.addBoth(decided)
+
+    def _resume(self, result: Verdict | Failure, rules: Iterator[Rule], request: Request) -> Any:
+        """Raises the refusal, or the defect, that the rule came to."""
+        if isinstance(result, Failure):
+            result.raiseException()
+        if result is not None:
+            raise result
+        return self._ask(rules, request)
 
 
 def guarded(within: IResource, rules: Rules, wall_clock: Callable[[], float]) -> IResource:
-    """The resource behind every guard, in their order."""
-    for make_rule in reversed(GUARDS):
-        within = GuardedResource(make_rule(rules), within, wall_clock)
-    return within
+    """The resource behind every guard that has something to decide, in their order."""
+    made = [make_rule(rules) for make_rule in GUARDS]
+    return GuardedResource([rule for rule in made if rule is not None], within, wall_clock)

@@ -197,13 +197,23 @@ class Site(Factory[Any]):
 
     def render(self, request: Request) -> None:
         """Have the request answered by its Resource."""
+        self.render_by(self._find_and_render, request)
+
+    def _find_and_render(self, request: Request) -> Any:
+        if request.uri == b"*":
+            # Asked of the server as such: a way to probe it (RFC 9110 section 9.3.7).
+            request.send_head(200, b"OK", [(b"Date", self.date())], length=0)
+            request.send_end()
+            return NOT_DONE_YET
+        return self.getResourceFor(request).render(request)
+
+    def render_by(self, render: Callable[[Request], Any], request: Request) -> None:
+        """Have the request answered by what ``render`` gives, or by the error that it raises.
+
+        It gives a body, or ``NOT_DONE_YET`` if it answers by itself.
+        """
         try:
-            if request.uri == b"*":
-                # Asked of the server as such: a way to probe it (RFC 9110 section 9.3.7).
-                request.send_head(200, b"OK", [(b"Date", self.date())], length=0)
-                request.send_end()
-                return
-            body = self.getResourceFor(request).render(request)
+            body = render(request)
             if body is not NOT_DONE_YET:
                 request.answer(body)
         except GatewayError as error:

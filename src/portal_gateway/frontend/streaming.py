@@ -222,6 +222,8 @@ class StreamingRequest:
         if length is not None and length < 0:
             raise ValueError(f"a body cannot be {length} bytes long")
         has_body = status not in _WITHOUT_BODY and self.head.method != b"HEAD" and length != 0
+        if self.exchange.response_fields:
+            headers = self.with_response_fields(headers)
         self._stream.send_head(status, reason, headers, length, has_body=has_body)
         self._head_sent = True
         self._has_response_body = has_body
@@ -229,6 +231,15 @@ class StreamingRequest:
             self._response_left = length
         self.exchange.status = status
         self.exchange.first_byte = self.site.seconds()
+
+    def with_response_fields(self, headers: Headers) -> Headers:
+        """``headers`` with what guards have to tell, in the place of fields of the same names.
+
+        `send_head` does that; it is for the head of a 101.
+        """
+        added = self.exchange.response_fields
+        names = {name.lower() for name, _ in added}
+        return [field for field in headers if field[0].lower() not in names] + added
 
     def send_data(self, data: bytes) -> None:
         """Send a part of the body; dropped where the response has none.

@@ -24,7 +24,6 @@ from portal_gateway.policy.websocket_opening import (
     Opening,
     chosen_subprotocol,
     read_opening,
-    wants_websocket,
 )
 from portal_gateway.relay.route import Route
 from portal_gateway.relay.router import Router
@@ -54,7 +53,7 @@ class WebSocketProxy(Resource):
 
     def render(self, request: Request) -> Any:
         """Open a WebSocket, where that is asked for. Raises the refusal of a bad opening."""
-        if not wants_websocket(request.head):
+        if not request.exchange.is_websocket:
             return self._within.render(request)
         opening = read_opening(request.head)
         if isinstance(opening, GatewayError):
@@ -156,7 +155,7 @@ class _WebSocketCarriage(Carriage):
         bridge.start(stream, tunnel, data)
 
     def _fields_of(self, head: ResponseHead) -> Headers:
-        fields = self._fields_down(head)
+        fields = self._request.with_response_fields(self._fields_down(head))
         return [field for field in fields if field[0].lower() not in WEBSOCKET_FIELDS]
 
     # However else it ends.
