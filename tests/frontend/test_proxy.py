@@ -1,5 +1,6 @@
 """The way of a request from a client's bytes to a lease's and back, all real in between."""
 
+import gc
 import json
 
 import pytest
@@ -437,3 +438,23 @@ def test_each_request_leaves_one_line_that_says_who_and_what():
 
 def test_the_url_is_announced(world):
     assert world.announced == ["http://127.0.0.1:8080/"]
+
+
+def test_a_request_that_is_over_leaves_nothing_for_the_garbage_collector(world):
+    def exchange():
+        world.ask("/peer/tool/x", wire=wire)
+        world.origin.wires[0].send(OK)
+        world.reactor.settle()
+
+    wire = world.connect()
+    exchange()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            exchange()
+        collected = gc.collect()
+    finally:
+        gc.enable()
+    assert wire.received.count(b"200 OK") == 21
+    assert collected < 20

@@ -206,7 +206,7 @@ class Carriage:
     def response_end(self, trailers: Headers) -> None:
         """The lease's response is complete."""
         self._over = True
-        self._note_connection()
+        self._leave_upstream()
         if self._stream is not None:
             self._request.send_data(self._stream.receive_end())
         self._request.send_end(permitted_trailers(trailers))
@@ -216,7 +216,7 @@ class Carriage:
         if self._over:
             return
         self._over = True
-        self._note_connection()
+        self._leave_upstream()
         self._stop_stream()
         request = self._request
         if self._head_sent:
@@ -235,11 +235,13 @@ class Carriage:
         if self._stream is not None:
             self._stream.stop()
 
-    def _note_connection(self) -> None:
-        if self._upstream is not None:
+    def _leave_upstream(self) -> None:
+        """Note how the request was sent, and let go of what refers to this as its sink."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
             exchange = self._request.exchange
-            exchange.reused_connection = self._upstream.reused
-            exchange.attempts = self._upstream.attempts
+            exchange.reused_connection = upstream.reused
+            exchange.attempts = upstream.attempts
 
     # The client's reading, and its going.
 
@@ -265,11 +267,11 @@ class Carriage:
         if self._over:
             return
         self._over = True
-        self._note_connection()
         self._stop_stream()
         if self._looking is not None:
             self._looking.cancel()
         self._cancel_upstream()
+        self._leave_upstream()
 
     def _cancel_upstream(self) -> None:
         if self._upstream is not None:

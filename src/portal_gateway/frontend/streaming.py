@@ -276,7 +276,7 @@ class StreamingRequest:
             self._break_off("the response's body is shorter than announced")
             return
         self._over = True
-        self._producer = None
+        self._forget_users()
         if self._inlet is not None:
             self._inlet.drop()
         self._stream.send_end(list(trailers) if trailers else [])
@@ -306,6 +306,7 @@ class StreamingRequest:
         if self._over:
             return
         self._over = True
+        self._forget_users()
         self.exchange.finished = self.site.seconds()
         self.site.exchange_over(self.exchange)
         self._response_over(None)
@@ -384,10 +385,10 @@ class StreamingRequest:
         """The client has gone, or takes nothing any more."""
         if self._over:
             return
-        producer = self._producer
+        producer, callbacks = self._producer, self._on_disconnect
         self._end_aborted()
         self.site.exchange_over(self.exchange)
-        for callback in self._on_disconnect:
+        for callback in callbacks:
             callback()
         if producer is not None:
             producer.stopProducing()
@@ -398,9 +399,15 @@ class StreamingRequest:
     def _response_over(self, error: GatewayError | None) -> None:
         """The response is complete, or will never be; for a subclass that has to tell somebody."""
 
+    def _forget_users(self) -> None:
+        """Whoever answers a request refers to it: without this, each would be a cycle for the
+        garbage collector."""
+        self._producer = None
+        self._on_disconnect = ()
+
     def _end_aborted(self) -> None:
         self._over = True
-        self._producer = None
+        self._forget_users()
         exchange = self.exchange
         exchange.aborted = True
         exchange.finished = self.site.seconds()

@@ -125,7 +125,7 @@ class _WebSocketCarriage(Carriage):
         if self._over:
             tunnel.abort()
             return
-        self._note_connection()
+        self._leave_upstream()
         try:
             chosen = self._lease_end.accept(tunnel, self._opening, head)
         except GatewayError as error:
