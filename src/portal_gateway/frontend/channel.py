@@ -22,6 +22,7 @@ from portal_gateway.frontend.outlet import Outlet, Transport
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.taken_stream import TakenStream
 from portal_gateway.relay.transport_buffers import limit_unsent
+from portal_gateway.relay.turn_writes import write_in_turn
 from portal_gateway.wire.http1_request import BadRequest, RequestHead, RequestReader
 from portal_gateway.wire.http1_writing import frame_response
 from portal_gateway.wire.http_fields import Headers
@@ -85,6 +86,7 @@ class HTTPChannel(Protocol):
             # Responses are written whole or as their parts come: nothing is gained by waiting.
             transport.setTcpNoDelay(True)
         limit_unsent(transport)
+        write_in_turn(transport)
         self._outlet = outlet = Outlet(transport, self)
         self._stream = HTTP1Stream(self, outlet)
         transport.registerProducer(outlet, streaming=True)

@@ -36,6 +36,7 @@ from portal_gateway.frontend.http2_stream import HTTP2Stream
 from portal_gateway.frontend.http2_waits import BODY_RATE, STALL, Waits
 from portal_gateway.frontend.outlet import Outlet, Transport
 from portal_gateway.relay.transport_buffers import limit_unsent
+from portal_gateway.relay.turn_writes import write_in_turn
 from portal_gateway.wire.http2_frames import (
     BadPreface,
     Frame,
@@ -109,6 +110,7 @@ class HTTP2Connection(Protocol):
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         limit_unsent(transport)
+        write_in_turn(transport)
         self._intake = Intake(self.site, self.patience, self.client_host, self._reset_malformed)
         self._outlet = outlet = Outlet(transport, self)
         transport.registerProducer(outlet, streaming=True)

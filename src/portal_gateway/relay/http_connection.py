@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from portal_gateway.relay.transport_buffers import set_buffer_size
+from portal_gateway.relay.turn_writes import write_in_turn
 from portal_gateway.wire.http1_response import ResponseReader
 
 __all__ = [
@@ -131,6 +132,7 @@ class UpstreamConnection(protocol.Protocol):
             set_option = getattr(self.transport, option, None)
             if set_option is not None:
                 set_option(True)
+        write_in_turn(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the response, or unasked ones."""

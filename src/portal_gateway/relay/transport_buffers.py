@@ -3,7 +3,7 @@
 import socket
 from typing import Any, Final
 
-__all__ = ["UNSENT", "limit_unsent", "set_buffer_size"]
+__all__ = ["UNSENT", "limit_unsent", "lowest_transport", "set_buffer_size"]
 
 UNSENT: Final = 128 * 1024
 """Bytes that the system takes before the peer has room for them.
@@ -12,7 +12,8 @@ Left alone it takes megabytes, and a response that nobody reads looks sent: no w
 """
 
 
-def _lowest(transport: Any) -> Any:
+def lowest_transport(transport: Any) -> Any:
+    """The transport at the bottom: below TLS, the socket's."""
     while (below := getattr(transport, "transport", None)) is not None:
         transport = below
     return transport
@@ -21,7 +22,7 @@ def _lowest(transport: Any) -> Any:
 def limit_unsent(transport: Any) -> None:
     """Have the system's send buffer of a TCP transport hold `UNSENT` at most, where it can."""
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    handle = getattr(_lowest(transport), "socket", None)
+    handle = getattr(lowest_transport(transport), "socket", None)
     if (
         option is not None
         and isinstance(handle, socket.socket)
@@ -37,7 +38,7 @@ def set_buffer_size(transport: Any, size: int | None) -> None:
     both; those of TLS have the socket's below them. A relay stream has windows instead, and is left
     alone.
     """
-    transport = _lowest(transport)
+    transport = lowest_transport(transport)
     if hasattr(type(transport), "bufferSize"):
         if size is not None:
             transport.bufferSize = size
