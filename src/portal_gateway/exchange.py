@@ -16,7 +16,8 @@ class Caller:
     ``plan`` names what the caller is entitled to, empty for nothing in particular. ``leases`` are
     the patterns of lease names that the caller is held to, ``None`` where only the configuration's
     rules hold. ``addresses`` are those that the caller may come from, ``None`` for any. ``source``
-    says where the caller is known from: ``file``, ``database`` or ``jwt``.
+    says where the caller is known from: ``file``, ``database`` or ``jwt``. ``digest`` is the
+    SHA-256 of the key, where there is one: rules may name a key by it.
     """
 
     key_id: str
@@ -26,6 +27,7 @@ class Caller:
     leases: tuple[str, ...] | None = None
     addresses: Container[str] | None = None
     source: str = "file"
+    digest: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)

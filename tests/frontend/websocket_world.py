@@ -2,8 +2,8 @@
 
 import re
 
-from gateway_world import CONFIG, KEY, World, head_of
-from raw_frames import (
+from tests.frontend.gateway_world import CONFIG, KEY, World, head_of
+from tests.frontend.raw_frames import (
     BINARY,
     CLIENT_KEY,
     CLOSE,

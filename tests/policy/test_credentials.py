@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal_gateway.config.model import ApiKey
+from portal_gateway.config.model import ApiKey, key_digest
 from portal_gateway.errors import ClientFault
 from portal_gateway.exchange import Caller
 from portal_gateway.policy.credentials import KeyTable, strip_credentials
@@ -156,7 +156,7 @@ def test_who_is_calling(headers, expected):
 
 def test_a_caller_is_known_by_the_id_and_not_the_key():
     assert TABLE.authenticate([key_header(KEY)], NOW) == Caller(
-        "one", frozenset({"read"}), "The first"
+        "one", frozenset({"read"}), "The first", digest=key_digest(KEY)
     )
 
 

@@ -21,9 +21,16 @@ from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Caller
 from portal_gateway.frontend.request import Request
 from portal_gateway.policy.credentials import KeyTable
+from portal_gateway.policy.scopes import (
+    ADMIN,
+    EVERYTHING_AT_LEASES,
+    required_scope,
+    scope_refusal,
+    scopes_of,
+)
 from portal_gateway.policy.websocket_opening import wants_websocket
 
-__all__ = ["GUARDS", "GuardedResource", "Rule", "Rules", "Verdict", "guarded"]
+__all__ = ["ADMIN_GUARDS", "GUARDS", "GuardedResource", "Rule", "Rules", "Verdict", "guarded"]
 
 _log = Logger()
 
@@ -58,13 +65,39 @@ def _authentication(rules: Rules) -> Rule:
     return decide
 
 
-GUARDS: Sequence[Callable[[Rules], Rule | None]] = (_authentication,)
+def _lease_scope(_rules: Rules) -> Rule:
+    def decide(request: Request, _now: float) -> Verdict:
+        exchange = request.exchange
+        scopes = scopes_of(exchange.caller)
+        if scopes >= EVERYTHING_AT_LEASES:
+            return None
+        needed = required_scope(
+            exchange.method, request.head.index, is_websocket=exchange.is_websocket
+        )
+        return None if needed in scopes else scope_refusal(needed)
+
+    return decide
+
+
+def _admin_scope(_rules: Rules) -> Rule:
+    def decide(request: Request, _now: float) -> Verdict:
+        return None if ADMIN in scopes_of(request.exchange.caller) else scope_refusal(ADMIN)
+
+    return decide
+
+
+MakeRule = Callable[[Rules], Rule | None]
+
+GUARDS: Sequence[MakeRule] = (_authentication, _lease_scope)
 """Every guard in front of a lease, in the order in which they are asked.
 
 That is: the client's address, who it is, whether its scopes allow the request, whether it may use
 the lease, the limits of everybody, of the key and of the lease (taken together or not at all), the
 quota. What makes no rule (``None``) has nothing to decide in this configuration.
 """
+
+ADMIN_GUARDS: Sequence[MakeRule] = (_authentication, _admin_scope)
+"""Every guard in front of the administration, likewise."""
 
 
 class GuardedResource(Resource):
@@ -123,7 +156,15 @@ class GuardedResource(Resource):
         return self._ask(rules, request)
 
 
-def guarded(within: IResource, rules: Rules, wall_clock: Callable[[], float]) -> IResource:
-    """The resource behind every guard that has something to decide, in their order."""
-    made = [make_rule(rules) for make_rule in GUARDS]
+def guarded(
+    within: IResource,
+    rules: Rules,
+    wall_clock: Callable[[], float],
+    guards: Sequence[MakeRule] | None = None,
+) -> IResource:
+    """The resource behind those of ``guards`` that have something to decide, in their order.
+
+    Without them, behind `GUARDS`.
+    """
+    made = [make_rule(rules) for make_rule in (GUARDS if guards is None else guards)]
     return GuardedResource([rule for rule in made if rule is not None], within, wall_clock)

@@ -86,7 +86,7 @@ _UNKNOWN = _Entry(Caller(""), -inf, "invalid_api_key", _INVALID, _INVALID_FIELDS
 
 
 def _entry(key: ApiKey) -> _Entry:
-    caller = Caller(key.id, key.scopes, key.description)
+    caller = Caller(key.id, key.scopes, key.description, digest=key.digest)
     if key.expires_at is None:
         return _Entry(caller, inf, _UNKNOWN.code, _UNKNOWN.detail, _UNKNOWN.fields)
     moment = _spoken(key.expires_at)
