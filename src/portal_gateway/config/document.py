@@ -97,6 +97,9 @@ class Mapping(Node):
     entries: list[tuple[Node, Node]] = field(default_factory=list)
 
 
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+
+
 def compose(text: str) -> Node:
     """The root node of the one document in ``text``.
 
@@ -116,6 +119,9 @@ def compose(text: str) -> Node:
     except yaml.MarkedYAMLError as error:
         # The lines around the mark, which could show a secret, are left out.
         line, column = _place(error.problem_mark or error.context_mark)
+        if "nesting depth" in (error.problem or ""):
+            # Newer parsers have a bound of their own, far above ours, and may come to it first.
+            raise UnusableDocument(_TOO_DEEP, line, column) from None
         problem = _QUOTED.sub(_unless_text, error.problem or error.context or "")
         raise UnusableDocument(
             f"not valid YAML: {problem} (column {column})", line, column
@@ -175,7 +181,7 @@ class _Composer:
         self._add(node, event)
         if isinstance(node, Sequence | Mapping):
             if len(self._open) == MAX_DEPTH:
-                _refuse(f"nested more than {MAX_DEPTH} levels deep", event)
+                _refuse(_TOO_DEEP, event)
             self._open.append(node)
             self._keys.append(None)
 
