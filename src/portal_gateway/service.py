@@ -24,7 +24,14 @@ from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
 
 from portal_gateway.config.loading import ConfigInvalid, load_config
-from portal_gateway.config.model import Config, LeaseSection, Origin, RelaySection, UpstreamTLS
+from portal_gateway.config.model import (
+    Config,
+    GatewaySection,
+    LeaseSection,
+    Origin,
+    RelaySection,
+    UpstreamTLS,
+)
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
@@ -36,6 +43,8 @@ from portal_gateway.frontend.routes import build_tree
 from portal_gateway.frontend.site import Site
 from portal_gateway.observe.logs import Log, Sink
 from portal_gateway.observe.request_ids import request_id
+from portal_gateway.policy.address_sets import AddressSet
+from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.relay.client_tls import ClientTLS
 from portal_gateway.relay.conversations import ask_relay_info
@@ -98,7 +107,11 @@ class Gateway(MultiService):
             if lease.origin is not None
         }
         router = Router(origins, relays, http_relays, config.leases)
-        rules = Rules(KeyTable(config.auth.keys))
+        whitelist = config.ip_whitelist
+        rules = Rules(
+            KeyTable(config.auth.keys),
+            addresses=AddressSet(whitelist.cidrs) if whitelist.enabled else None,
+        )
         tree = build_tree(
             router, rules, time.time, reactor, config.websocket, config.gateway.lease_host
         )
@@ -112,6 +125,7 @@ class Gateway(MultiService):
                 make_request_id=request_id,
                 limits=ChannelLimits(**asdict(config.gateway.limits)),
                 streams=StreamRules(**asdict(config.sse)),
+                proxies=_trusted_proxies(config.gateway),
             )
 
         closed_at_end: list[Callable[[], None]] = [pool.close for pool in origins.values()]
@@ -151,6 +165,14 @@ class Gateway(MultiService):
         _log.info("stopped")
         self._log.flush()
         return result
+
+
+def _trusted_proxies(gateway: GatewaySection) -> TrustedProxies | None:
+    listed = gateway.trusted_proxies
+    if not listed:
+        return None
+    networks = [network for network in listed if network is not None]
+    return TrustedProxies(networks, unix=None in listed, field=gateway.forwarded_field)
 
 
 def _make_relay(

@@ -28,6 +28,7 @@ SECTIONS = {
     "portal.pool": "portal: {pool: {%s: x}}",
     "auth": "auth: {keys: [], %s: x}",
     "auth.keys[]": "auth: {keys: [{%s: x}]}",
+    "ip_whitelist": "ip_whitelist: {%s: x}",
     "leases.<name>": "leases: {a: {%s: x}}",
     "leases.<name>.tls": "leases: {a: {url: https://a, tls: {%s: x}}}",
     "sse": "sse: {%s: x}",
@@ -59,7 +60,7 @@ def test_every_key_is_described_and_no_other():
 
 
 def test_every_section_is_described():
-    titles = set(re.findall(r"^([a-z]+)\n-+$", PAGE, re.MULTILINE))
+    titles = set(re.findall(r"^([a-z_]+)\n-+$", PAGE, re.MULTILINE))
     assert known("%s: x") == titles
 
 

@@ -20,6 +20,7 @@ from twisted.web.server import NOT_DONE_YET
 from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Caller
 from portal_gateway.frontend.request import Request
+from portal_gateway.policy.address_sets import AddressSet, address_refusal
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.scopes import (
     ADMIN,
@@ -50,6 +51,20 @@ class Rules(NamedTuple):
     """What the guards decide by, compiled from the configuration."""
 
     keys: KeyTable
+    addresses: AddressSet | None = None
+
+
+def _addresses(rules: Rules) -> Rule | None:
+    allowed = rules.addresses
+    if allowed is None:
+        return None
+
+    def decide(request: Request, _now: float) -> Verdict:
+        if request.exchange.client_address in allowed:
+            return None
+        return address_refusal("the gateway")
+
+    return decide
 
 
 def _authentication(rules: Rules) -> Rule:
@@ -61,6 +76,17 @@ def _authentication(rules: Rules) -> Rule:
             request.exchange.caller = caller
             return None
         return caller
+
+    return decide
+
+
+def _addresses_of_caller(_rules: Rules) -> Rule:
+    def decide(request: Request, _now: float) -> Verdict:
+        exchange = request.exchange
+        caller = exchange.caller
+        if caller is None or caller.addresses is None:
+            return None
+        return None if exchange.client_address in caller.addresses else address_refusal("this key")
 
     return decide
 
@@ -88,7 +114,7 @@ def _admin_scope(_rules: Rules) -> Rule:
 
 MakeRule = Callable[[Rules], Rule | None]
 
-GUARDS: Sequence[MakeRule] = (_authentication, _lease_scope)
+GUARDS: Sequence[MakeRule] = (_addresses, _authentication, _addresses_of_caller, _lease_scope)
 """Every guard in front of a lease, in the order in which they are asked.
 
 That is: the client's address, who it is, whether its scopes allow the request, whether it may use
@@ -96,7 +122,12 @@ the lease, the limits of everybody, of the key and of the lease (taken together 
 quota. What makes no rule (``None``) has nothing to decide in this configuration.
 """
 
-ADMIN_GUARDS: Sequence[MakeRule] = (_authentication, _admin_scope)
+ADMIN_GUARDS: Sequence[MakeRule] = (
+    _addresses,
+    _authentication,
+    _addresses_of_caller,
+    _admin_scope,
+)
 """Every guard in front of the administration, likewise."""
 
 
