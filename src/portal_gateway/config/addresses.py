@@ -16,6 +16,7 @@ from portal_gateway.config.scalars import Text, quote
 
 __all__ = [
     "ListenAddress",
+    "host_and_port",
     "host_header",
     "lease_host",
     "listen_address",
@@ -134,6 +135,18 @@ def _check_endpoint(value: Value, found: Text) -> None:
 
 def _bad_endpoint(value: Value, kind: str) -> Exception:
     return value.refuse(f"the arguments are not those of a Twisted {quote(kind)} endpoint string")
+
+
+def host_and_port(value: Value) -> tuple[str, int]:
+    """Reads where a server is: ``host:port``, an IPv6 address in brackets, which it is not in."""
+    found = text(value, expected="an address such as redis:6379")
+    match = _HOST_AND_PORT.fullmatch(found.text)
+    if match is None or not _is_any_host(match[1]) or int(match[2]) not in _PORTS:
+        raise value.refuse(
+            f"bad address {found.shown}; write host:port, the host a name or an IP address (IPv6 in"
+            " brackets)"
+        )
+    return match[1].strip("[]"), int(match[2])
 
 
 def relay_url(value: Value) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "list_of",
     "mapping_of",
     "name",
+    "number",
     "sentence_of",
     "text",
     "true_or_false",
@@ -26,8 +27,10 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 _WHOLE_NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,99})")
+_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 
 
 _KINDS = {"bool": "true or false", "int": "a number", "float": "a number", "timestamp": "a date"}
@@ -114,24 +117,32 @@ def list_of(
     return read
 
 
-def mapping_of(name_reader: Reader[str], reader: Reader[T]) -> Reader[Mapping[str, T]]:
-    """Reads a mapping whose keys are the user's own names."""
+def mapping_of(
+    name_reader: Reader[K], reader: Reader[T], *, secret_names: bool = False
+) -> Reader[Mapping[K, T]]:
+    """Reads a mapping whose keys are the user's own names; faults count those that are secret."""
 
-    def read(value: Value) -> Mapping[str, T]:
-        found: dict[str, T] = {}
+    def read(value: Value) -> Mapping[K, T]:
+        found: dict[K, T] = {}
         with value.reading.all_or_refused():
-            for entry in value.entries():
+            may_show = _never if secret_names else bool
+            for index, entry in enumerate(value.entries(may_show=may_show)):
+                item = value.below(entry.value.node, index) if secret_names else entry.value
                 try:
-                    own = name_reader(Value(entry.key.node, entry.value.path, value.reading))
+                    own = name_reader(Value(entry.key.node, item.path, value.reading))
                 except Refused:
                     continue
-                _collect(found, own, reader, entry.value)
+                _collect(found, own, reader, item)
         return MappingProxyType(found)
 
     return read
 
 
-def _collect(values: dict[str, T], name: str, reader: Reader[T], value: Value) -> None:
+def _never(_name: str) -> bool:
+    return False
+
+
+def _collect(values: dict[K, T], name: K, reader: Reader[T], value: Value) -> None:
     try:
         values[name] = reader(value)
     except Refused:
@@ -146,9 +157,9 @@ def text(value: Value, *, secret: bool = False, expected: str = "text") -> Text:
     return _as_text(value, value.text(expected), expected, secret=secret)
 
 
-def name(value: Value, *, expected: str = "a name") -> str:
+def name(value: Value, *, secret: bool = False, expected: str = "a name") -> str:
     """The text of a key that is the user's own name for something; it holds no variables."""
-    return _as_text(value, value.name(expected), expected, secret=False).text
+    return _as_text(value, value.name(expected), expected, secret=secret).text
 
 
 def _as_text(value: Value, found: Text, expected: str, *, secret: bool) -> Text:
@@ -199,6 +210,27 @@ def whole_number(least: int, most: int) -> Reader[int]:
             shown = found.shown if found.replaced else quote(found.text, marks=False)
             raise value.refuse(f"expected {expected}, found {shown}")
         return number
+
+    return read
+
+
+def number(least: float, most: float) -> Reader[float]:
+    """Reads a number from ``least`` to ``most``, in decimal digits, whole or with a point."""
+
+    def read(value: Value) -> float:
+        expected = f"a number from {least:.10g} to {most:.10g}"
+        found = value.text(expected)
+        if not _NUMBER.fullmatch(found.text):
+            shown = found.shown if found.meaning is None else found.meaning.words
+            raise value.refuse(f"expected {expected}, found {shown}")
+        if not (found.plain or found.replaced):
+            raise value.refuse(
+                f"expected {expected}, found the text {found.shown}; take away the quotes"
+            )
+        if not least <= float(found.text) <= most:
+            shown = found.shown if found.replaced else quote(found.text, marks=False)
+            raise value.refuse(f"expected {expected}, found {shown}")
+        return float(found.text)
 
     return read
 

@@ -8,7 +8,14 @@ from portal_gateway.config.reading import Value
 from portal_gateway.config.scalars import quote
 from portal_gateway.wire.identity import is_lease_id
 
-__all__ = ["MAX_LEASE_NAME", "api_key", "key_id", "lease_identity", "lease_name"]
+__all__ = [
+    "MAX_LEASE_NAME",
+    "api_key",
+    "key_id",
+    "key_reference",
+    "lease_identity",
+    "lease_name",
+]
 
 MAX_LEASE_NAME = 256
 """Bytes of a lease name in UTF-8: a path segment holds it with every byte percent-encoded."""
@@ -56,6 +63,20 @@ def key_id(value: Value) -> str:
             "an id has 1 to 64 letters, digits and . _ : @ - and starts with a letter or digit"
         )
     return found
+
+
+def key_reference(value: Value) -> bytes:
+    """Reads a name that stands for an API key, its id or the key itself, and returns its SHA-256.
+
+    As it may be the key, no fault quotes it.
+    """
+    found = name(value, secret=True, expected="the id of a key")
+    if not 0 < len(found) <= MAX_API_KEY_LENGTH or not _VISIBLE.fullmatch(found):
+        raise value.refuse(
+            f"the id of an API key, or the key itself, is 1 to {MAX_API_KEY_LENGTH} visible"
+            " characters of ASCII"
+        )
+    return key_digest(found.encode("ascii"))
 
 
 def lease_name(value: Value) -> str:

@@ -116,6 +116,11 @@ class Value:
             and meaning_of(node.text) == NOTHING
         )
 
+    @property
+    def is_single(self) -> bool:
+        """Whether a single value was written, and no list, mapping or nothing."""
+        return isinstance(self.node, document.Scalar) and not self.is_nothing
+
     def below(self, node: document.Node, name: str | int) -> "Value":
         """The value of ``node``, which is the entry ``name`` or the item ``name`` of this one."""
         if isinstance(name, int):

@@ -5,12 +5,9 @@ from datetime import UTC, datetime
 
 from portal_gateway.config.faults import Fault
 from portal_gateway.config.model import Config
-from portal_gateway.wire.ip_addresses import Network
+from portal_gateway.config.rate_limits import RateLimitSection
 
 __all__ = ["describe", "describe_faults"]
-
-_SHOWN = 4
-"""Networks of a list that are shown: enough to tell which list it is."""
 
 
 def describe(config: Config, now: datetime | None = None) -> list[str]:
@@ -26,10 +23,6 @@ def describe(config: Config, now: datetime | None = None) -> list[str]:
     lines.append(f"  - listens on {gateway.listen}{secure}")
     if gateway.tls is not None and gateway.tls.redirect_from is not None:
         lines.append(f"  - redirects to HTTPS from {gateway.tls.redirect_from[0]}")
-    if gateway.trusted_proxies:
-        lines.append(f"  - proxies trusted: {_shown(gateway.trusted_proxies)}")
-    if config.ip_whitelist.enabled:
-        lines.append(f"  - clients allowed: {_shown(config.ip_whitelist.cidrs)}")
     lines.append(f"  - {_count(len(config.portal.relays), 'relay')} configured")
     lines += [f"    {relay.url}" for relay in config.portal.relays]
     if config.leases:
@@ -39,6 +32,7 @@ def describe(config: Config, now: datetime | None = None) -> list[str]:
             f"  - {_count(len(config.leases), 'lease')} configured"
             f" ({_count(origins, 'plain origin')}, {pinned} pinned to an identity)"
         )
+    lines += _limits(config.rate_limit)
     lines += [f"  - Warning: {warning}" for warning in config.warnings]
     return lines
 
@@ -55,11 +49,18 @@ def _keys(config: Config, now: datetime) -> str:
     return f"{_count(len(keys), 'API key')} loaded{note}"
 
 
-def _shown(networks: Sequence[Network | None]) -> str:
-    """Some networks; ``None`` is for UNIX sockets."""
-    shown = ["UNIX sockets" if network is None else str(network) for network in networks]
-    more = len(shown) - _SHOWN
-    return ", ".join(shown[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _limits(section: RateLimitSection) -> list[str]:
+    per_key = section.per_key
+    found = [
+        *(["global"] if section.everything is not None else []),
+        *(["per key"] if per_key.default is not None else []),
+        *([_count(len(per_key.plans), "plan")] if per_key.plans else []),
+        *([_count(len(per_key.overrides), "override")] if per_key.overrides else []),
+        *([_count(len(section.per_lease), "lease")] if section.per_lease else []),
+    ]
+    if not found:
+        return []
+    return [f"  - rate limits: {', '.join(found)}"]
 
 
 def _count(number: int, noun: str) -> str:

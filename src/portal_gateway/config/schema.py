@@ -15,7 +15,6 @@ from portal_gateway.config.addresses import (
     listen_address,
     origin_url,
     relay_url,
-    server_name,
 )
 from portal_gateway.config.fields import (
     Section,
@@ -26,7 +25,7 @@ from portal_gateway.config.fields import (
     true_or_false,
     whole_number,
 )
-from portal_gateway.config.files import certificate_file, state_file
+from portal_gateway.config.files import state_file
 from portal_gateway.config.model import (
     DEFAULT_SCOPES,
     LEASE_LABEL,
@@ -34,7 +33,6 @@ from portal_gateway.config.model import (
     ApiKey,
     AuthSection,
     Config,
-    ForwardedField,
     GatewaySection,
     LeaseSection,
     LimitsSection,
@@ -50,12 +48,12 @@ from portal_gateway.config.model import (
     key_digest,
 )
 from portal_gateway.config.names import api_key, key_id, lease_identity, lease_name
-from portal_gateway.config.networks import IP_WHITELIST, ip_allow, trusted_proxies
+from portal_gateway.config.rate_limit_section import RATE_LIMIT, overrides_name_keys
 from portal_gateway.config.reading import Value
 from portal_gateway.config.sizes import size
 from portal_gateway.config.times import duration, timestamp
 from portal_gateway.config.tls_section import TLS, check_listeners
-from portal_gateway.wire.ip_addresses import Network
+from portal_gateway.config.upstream_tls_section import UPSTREAM_TLS
 
 __all__ = ["CONFIG"]
 
@@ -83,15 +81,9 @@ def _api_key(
     description: str = "",
     scopes: Sequence[str] = tuple(DEFAULT_SCOPES),
     expires_at: datetime | None = None,
-    ip_allow: Sequence[Network] = (),
 ) -> ApiKey:
     return ApiKey.of_digest(
-        key,
-        id=id,
-        description=description,
-        scopes=scopes,
-        expires_at=expires_at,
-        ip_allow=ip_allow,
+        key, id=id, description=description, scopes=scopes, expires_at=expires_at
     )
 
 
@@ -117,21 +109,6 @@ def _keys_differ(found: Sequence[tuple[Value, ApiKey]]) -> None:
     for value, key in found:
         if key_digest(key.id.encode("ascii")) in by_digest:
             value.at("id").refuse("the id is an API key, and ids are written to logs")
-
-
-def _authorities_are_asked(tls: UpstreamTLS, value: Value) -> None:
-    if not tls.insecure:
-        return
-    insecure = value.at("insecure")
-    if tls.ca_file is not None:
-        insecure.refuse(
-            f"ca_file (line {value.at('ca_file').line}) and insecure exclude each other:"
-            " no authority is asked when any certificate is good"
-        )
-        return
-    insecure.warn(
-        "certificates are not verified: whoever is on the way can read and change everything"
-    )
 
 
 def _tls_is_used(relay: RelaySection, value: Value) -> None:
@@ -180,21 +157,14 @@ _API_KEY = Section(
         "description": sentence_of(MAX_DESCRIPTION),
         "scopes": list_of(choice("scope", sorted(SCOPES)), expected="a list of scopes"),
         "expires_at": timestamp,
-        "ip_allow": ip_allow,
     },
     required=["key"],
     check=_scopes_given,
 )
 
-_UPSTREAM_TLS = Section(
-    UpstreamTLS,
-    {"ca_file": certificate_file, "insecure": true_or_false, "server_name": server_name},
-    check=_authorities_are_asked,
-)
-
 _RELAY = Section(
     RelaySection,
-    {"url": relay_url, "tls": _UPSTREAM_TLS},
+    {"url": relay_url, "tls": UPSTREAM_TLS},
     required=["url"],
     check=_tls_is_used,
 )
@@ -257,14 +227,7 @@ CONFIG = Section(
     {
         "gateway": Section(
             _gateway,
-            {
-                "listen": listen_address,
-                "limits": _LIMITS,
-                "lease_host": lease_host,
-                "tls": TLS,
-                "trusted_proxies": trusted_proxies,
-                "forwarded_field": choice("field", get_args(ForwardedField)),
-            },
+            {"listen": listen_address, "limits": _LIMITS, "lease_host": lease_host, "tls": TLS},
             check=check_listeners,
         ),
         "portal": _PORTAL,
@@ -272,7 +235,6 @@ CONFIG = Section(
             AuthSection,
             {"keys": list_of(_API_KEY, expected=_KEY_LIST, check=_keys_differ)},
         ),
-        "ip_whitelist": IP_WHITELIST,
         "leases": mapping_of(
             lease_name,
             Section(
@@ -282,7 +244,7 @@ CONFIG = Section(
                     "identity": lease_identity,
                     "host_header": host_header,
                     "rewrite": true_or_false,
-                    "tls": _UPSTREAM_TLS,
+                    "tls": UPSTREAM_TLS,
                 },
                 check=_one_way_only,
             ),
@@ -291,6 +253,7 @@ CONFIG = Section(
             SSESection, {"keepalive": duration(1, 3600), "idle_timeout": duration(1, 604_800)}
         ),
         "websocket": _WEBSOCKET,
+        "rate_limit": RATE_LIMIT,
         "logging": Section(
             LoggingSection,
             {
@@ -299,5 +262,6 @@ CONFIG = Section(
             },
         ),
     },
+    check=overrides_name_keys,
 )
 """The whole document."""

@@ -1,0 +1,149 @@
+"""The section ``rate_limit``: its keys."""
+
+from math import ceil
+from typing import Any
+
+from portal_gateway.config.fields import (
+    Section,
+    mapping_of,
+    name,
+    number,
+    true_or_false,
+    whole_number,
+)
+from portal_gateway.config.model import Config, key_digest
+from portal_gateway.config.names import key_reference, lease_name
+from portal_gateway.config.rate_limits import (
+    KeyRates,
+    RateLimitSection,
+    RateSection,
+)
+from portal_gateway.config.reading import Reader, Value
+
+__all__ = ["RATE_LIMIT", "overrides_name_keys"]
+
+MOST_REQUESTS = 1_000_000
+"""Requests in one unit of time: more than one process takes in a second."""
+
+MOST_BURST = 10_000_000
+"""Requests at once."""
+
+UNLIMITED = "unlimited"
+
+_UNITS = {"requests_per_second": 1, "requests_per_minute": 60, "requests_per_hour": 3600}
+
+_KEYS_OF_A_RATE = {
+    "requests_per_second": number(0.001, MOST_REQUESTS),
+    "requests_per_minute": number(0.001, MOST_REQUESTS),
+    "requests_per_hour": number(0.001, MOST_REQUESTS),
+    "burst": whole_number(1, MOST_BURST),
+}
+
+_NO_RATE = RateSection(0, 0, 0)
+
+
+def _rate_of(burst: int | None = None, **units: float) -> RateSection:
+    """The rate, or ``_NO_RATE`` where there is not exactly one unit."""
+    if len(units) != 1:
+        return _NO_RATE
+    ((unit, requests),) = units.items()
+    return RateSection(requests, _UNITS[unit], burst or max(1, ceil(requests)))
+
+
+def _one_unit(rate: RateSection, value: Value) -> None:
+    if rate is not _NO_RATE:
+        return
+    written = [unit for unit in _UNITS if value.at(unit) is not value]
+    if written:
+        first, second, *_ = written
+        value.at(second).refuse(
+            f"{first} (line {value.at(first).line}) and {second} exclude each other"
+        )
+    else:
+        value.refuse(f"a rate needs one of {', '.join(_UNITS)}")
+
+
+_RATE = Section(_rate_of, _KEYS_OF_A_RATE, check=_one_unit)
+_PER_SECOND = _KEYS_OF_A_RATE["requests_per_second"]
+
+
+def rate(value: Value) -> RateSection:
+    """Reads a rate: a mapping, or a number of requests a second."""
+    if value.is_single:
+        return _rate_of(requests_per_second=_PER_SECOND(value))
+    return _RATE(value)
+
+
+def rate_or_unlimited(value: Value) -> RateSection | None:
+    """Reads a rate, or ``unlimited`` for none."""
+    if value.is_single and value.text().text == UNLIMITED:
+        return None
+    return rate(value)
+
+
+def _failed_auth(*, enabled: bool = True, **keys: Any) -> RateSection | None:
+    default = RateLimitSection().failed_auth
+    assert default is not None
+    if not any(unit in keys for unit in _UNITS):
+        keys = {"requests_per_second": default.requests, "burst": default.burst, **keys}
+    rate = _rate_of(**keys)
+    # What is switched off is still held to be right.
+    return rate if enabled or rate is _NO_RATE else None
+
+
+def _one_unit_if_any(rate: RateSection | None, value: Value) -> None:
+    if rate is not None:
+        _one_unit(rate, value)
+
+
+def _plan_name(value: Value) -> str:
+    found = name(value, expected="the name of a plan")
+    if not found or not found.isprintable():
+        raise value.refuse("the name of a plan is printable, and not empty")
+    return found
+
+
+def overrides_name_keys(config: Config, value: Value) -> None:
+    """Refuse two rates for one key, and warn of one for a key that is not in the file."""
+    overrides = config.rate_limit.per_key.overrides
+    if not overrides:
+        return
+    ids = {key.digest: key.id for key in config.auth.keys}
+    ids |= {key_digest(key.id.encode("ascii")): key.id for key in config.auth.keys}
+    first: dict[str, Value] = {}
+    written = value.at("rate_limit").at("per_key").at("overrides").entries(may_show=bool)
+    for entry, digest in zip(written, overrides, strict=True):
+        key_id = ids.get(digest)
+        if key_id is None:
+            entry.key.warn("a rate for a key that auth.keys has neither by its id nor by itself")
+            continue
+        earlier = first.setdefault(key_id, entry.key)
+        if earlier is not entry.key:
+            entry.key.refuse(f"the key {key_id} has a rate already, on line {earlier.line}")
+
+
+def _section(**keys: Any) -> RateLimitSection:
+    if "global" in keys:
+        keys["everything"] = keys.pop("global")
+    return RateLimitSection(**keys)
+
+
+RATE_LIMIT: Reader[RateLimitSection] = Section(
+    _section,
+    {
+        "global": rate,
+        "per_key": Section(
+            KeyRates,
+            {
+                "default": rate,
+                "plans": mapping_of(_plan_name, rate_or_unlimited),
+                "overrides": mapping_of(key_reference, rate_or_unlimited, secret_names=True),
+            },
+        ),
+        "per_lease": mapping_of(lease_name, rate_or_unlimited),
+        "failed_auth": Section(
+            _failed_auth, {"enabled": true_or_false, **_KEYS_OF_A_RATE}, check=_one_unit_if_any
+        ),
+    },
+)
+"""The whole section."""
