@@ -24,28 +24,22 @@ from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
 
 from portal_gateway.config.loading import ConfigInvalid, load_config
-from portal_gateway.config.model import (
-    Config,
-    GatewaySection,
-    LeaseSection,
-    Origin,
-    RelaySection,
-    UpstreamTLS,
-)
+from portal_gateway.config.model import Config, LeaseSection, Origin, RelaySection, UpstreamTLS
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
 from portal_gateway.frontend.negotiation import ALPN
 from portal_gateway.frontend.problem import problem_response
+from portal_gateway.frontend.rate_limiter import sweeping
 from portal_gateway.frontend.redirect import RedirectToHTTPS
 from portal_gateway.frontend.response_stream import StreamRules
 from portal_gateway.frontend.routes import build_tree
 from portal_gateway.frontend.site import Site
 from portal_gateway.observe.logs import Log, Sink
 from portal_gateway.observe.request_ids import request_id
-from portal_gateway.policy.address_sets import AddressSet
-from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.policy.credentials import KeyTable
+from portal_gateway.policy.failed_attempts import FailedAttempts
+from portal_gateway.policy.rate_limits import RateLimits, Tables
 from portal_gateway.relay.client_tls import ClientTLS
 from portal_gateway.relay.conversations import ask_relay_info
 from portal_gateway.relay.credential_file import CredentialFileError, load_or_create_credential
@@ -59,7 +53,7 @@ from portal_gateway.tls.rotation import Rotation
 from portal_gateway.wire.identity import Credential
 from portal_gateway.wire.messages import RelayInfo
 
-__all__ = ["Gateway", "Options", "ask", "makeService", "run"]
+__all__ = ["Gateway", "Options", "ask", "makeService", "run", "use_monotonic_time"]
 
 _log = Logger()
 
@@ -69,8 +63,8 @@ T = TypeVar("T")
 class Gateway(MultiService):
     """Everything the daemon is: the relays, the tree, and the listener, started in that order.
 
-    ``announce`` is told the URL once requests are taken. As a child of twistd's application it
-    makes ``log`` the process's log.
+    ``tables`` are the buckets of the rate limits. ``announce`` is told the URL once requests are
+    taken. As a child of twistd's application it makes ``log`` the process's log.
     """
 
     def __init__(
@@ -107,11 +101,8 @@ class Gateway(MultiService):
             if lease.origin is not None
         }
         router = Router(origins, relays, http_relays, config.leases)
-        whitelist = config.ip_whitelist
-        rules = Rules(
-            KeyTable(config.auth.keys),
-            addresses=AddressSet(whitelist.cidrs) if whitelist.enabled else None,
-        )
+        self.tables = Tables()
+        rules = _rules(config, self.tables, reactor)
         tree = build_tree(
             router, rules, time.time, reactor, config.websocket, config.gateway.lease_host
         )
@@ -125,7 +116,6 @@ class Gateway(MultiService):
                 make_request_id=request_id,
                 limits=ChannelLimits(**asdict(config.gateway.limits)),
                 streams=StreamRules(**asdict(config.sse)),
-                proxies=_trusted_proxies(config.gateway),
             )
 
         closed_at_end: list[Callable[[], None]] = [pool.close for pool in origins.values()]
@@ -141,6 +131,7 @@ class Gateway(MultiService):
         if tls is not None and tls.redirect_from is not None:
             redirect = RedirectToHTTPS(lambda: tls.redirect_port or listener.port)
             self.addService(Listener(reactor, *tls.redirect_from, serve(redirect)))
+        self.addService(sweeping(self.tables, reactor))
 
     def setServiceParent(self, parent: object) -> None:
         """Join ``parent``; twistd asks its application which observer is to write the log."""
@@ -154,9 +145,9 @@ class Gateway(MultiService):
         Fires when all of it has ended and the log is written.
         """
         Service.stopService(self)
-        upstreams, *listeners = self
+        upstreams, *others = self
         stopped: Deferred[Any] = gatherResults(
-            [maybeDeferred(listener.stopService) for listener in listeners], consumeErrors=True
+            [maybeDeferred(other.stopService) for other in others], consumeErrors=True
         )
         stopped.addBoth(lambda _result: upstreams.stopService())
         return stopped.addBoth(self._stopped)
@@ -167,12 +158,15 @@ class Gateway(MultiService):
         return result
 
 
-def _trusted_proxies(gateway: GatewaySection) -> TrustedProxies | None:
-    listed = gateway.trusted_proxies
-    if not listed:
-        return None
-    networks = [network for network in listed if network is not None]
-    return TrustedProxies(networks, unix=None in listed, field=gateway.forwarded_field)
+def _rules(config: Config, tables: Tables, reactor: Any) -> Rules:
+    limits = RateLimits(config.rate_limit, config.auth.keys, tables)
+    failed = config.rate_limit.failed_auth
+    return Rules(
+        KeyTable(config.auth.keys),
+        limits if limits.any else None,
+        None if failed is None else FailedAttempts(failed, tables.addresses),
+        reactor.seconds,
+    )
 
 
 def _make_relay(
@@ -250,10 +244,22 @@ def makeService(options: Options) -> IService:
     """The service that twistd runs."""
     from twisted.internet import reactor  # noqa: PLC0415 - twistd chooses the reactor first
 
+    use_monotonic_time(reactor)
     sink = _twistd_sink(options.parent or {})
     logging = options.config.logging
     log = Log(reactor, sink, level=logging.level, style=logging.format)
     return _make_or_exit(lambda: Gateway(reactor, options.config, log))
+
+
+def use_monotonic_time(reactor: Any) -> None:
+    """Have the reactor's clock, and all that it is to call later, run on when the time is set.
+
+    Twisted's own reactors take the time of day: set back by an hour, it would keep every deadline
+    waiting for an hour, and set forward it would let all of them pass at once. To be called before
+    anything is scheduled; a reactor with a clock of its own keeps it.
+    """
+    if reactor.seconds is time.time:
+        reactor.seconds = time.monotonic
 
 
 def _make_or_exit(make: Callable[[], IService]) -> IService:
@@ -305,6 +311,7 @@ def run(
     """
     from twisted.internet import reactor  # noqa: PLC0415 - as above
 
+    use_monotonic_time(reactor)
     log = Log(reactor, sink or sys.stderr, level=level, style=style)
     service = _make_or_exit(lambda: make(reactor, log))
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)

@@ -28,11 +28,13 @@ SECTIONS = {
     "portal.pool": "portal: {pool: {%s: x}}",
     "auth": "auth: {keys: [], %s: x}",
     "auth.keys[]": "auth: {keys: [{%s: x}]}",
-    "ip_whitelist": "ip_whitelist: {%s: x}",
     "leases.<name>": "leases: {a: {%s: x}}",
     "leases.<name>.tls": "leases: {a: {url: https://a, tls: {%s: x}}}",
     "sse": "sse: {%s: x}",
     "websocket": "websocket: {%s: x}",
+    "rate_limit": "rate_limit: {%s: x}",
+    "rate_limit.per_key": "rate_limit: {per_key: {%s: x}}",
+    "rate_limit.failed_auth": "rate_limit: {failed_auth: {%s: x}}",
     "logging": "logging: {%s: x}",
 }
 
@@ -55,6 +57,8 @@ def test_every_key_is_described_and_no_other():
         "portal.pool",
         "portal.relays[].tls",
         "leases.<name>.tls",
+        "rate_limit.per_key",
+        "rate_limit.failed_auth",
     }
     assert keys == KEYS
 

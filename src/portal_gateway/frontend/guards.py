@@ -7,6 +7,7 @@ the same. `GUARDS` is the order of the rules. To add a guard is to write its rul
 there.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,9 +20,11 @@ from twisted.web.server import NOT_DONE_YET
 
 from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Caller
+from portal_gateway.frontend.rate_limiter import RateLimiter, limit_failures
 from portal_gateway.frontend.request import Request
-from portal_gateway.policy.address_sets import AddressSet, address_refusal
 from portal_gateway.policy.credentials import KeyTable
+from portal_gateway.policy.failed_attempts import FailedAttempts
+from portal_gateway.policy.rate_limits import RateLimits
 from portal_gateway.policy.scopes import (
     ADMIN,
     EVERYTHING_AT_LEASES,
@@ -48,23 +51,15 @@ over before it fires. Meanwhile nobody reads the request's body: of it no more i
 
 
 class Rules(NamedTuple):
-    """What the guards decide by, compiled from the configuration."""
+    """What the guards decide by, compiled from the configuration.
+
+    What is ``None`` decides nothing. ``monotonic`` is a clock that never goes back, for limits.
+    """
 
     keys: KeyTable
-    addresses: AddressSet | None = None
-
-
-def _addresses(rules: Rules) -> Rule | None:
-    allowed = rules.addresses
-    if allowed is None:
-        return None
-
-    def decide(request: Request, _now: float) -> Verdict:
-        if request.exchange.client_address in allowed:
-            return None
-        return address_refusal("the gateway")
-
-    return decide
+    limits: RateLimits | None = None
+    failed_attempts: FailedAttempts | None = None
+    monotonic: Callable[[], float] = time.monotonic
 
 
 def _authentication(rules: Rules) -> Rule:
@@ -77,18 +72,9 @@ def _authentication(rules: Rules) -> Rule:
             return None
         return caller
 
-    return decide
-
-
-def _addresses_of_caller(_rules: Rules) -> Rule:
-    def decide(request: Request, _now: float) -> Verdict:
-        exchange = request.exchange
-        caller = exchange.caller
-        if caller is None or caller.addresses is None:
-            return None
-        return None if exchange.client_address in caller.addresses else address_refusal("this key")
-
-    return decide
+    if rules.failed_attempts is None:
+        return decide
+    return limit_failures(decide, rules.failed_attempts, rules.monotonic)
 
 
 def _lease_scope(_rules: Rules) -> Rule:
@@ -112,9 +98,13 @@ def _admin_scope(_rules: Rules) -> Rule:
     return decide
 
 
+def _limits(rules: Rules) -> Rule | None:
+    return None if rules.limits is None else RateLimiter(rules.limits, rules.monotonic).decide
+
+
 MakeRule = Callable[[Rules], Rule | None]
 
-GUARDS: Sequence[MakeRule] = (_addresses, _authentication, _addresses_of_caller, _lease_scope)
+GUARDS: Sequence[MakeRule] = (_authentication, _lease_scope, _limits)
 """Every guard in front of a lease, in the order in which they are asked.
 
 That is: the client's address, who it is, whether its scopes allow the request, whether it may use
@@ -122,12 +112,7 @@ the lease, the limits of everybody, of the key and of the lease (taken together 
 quota. What makes no rule (``None``) has nothing to decide in this configuration.
 """
 
-ADMIN_GUARDS: Sequence[MakeRule] = (
-    _addresses,
-    _authentication,
-    _addresses_of_caller,
-    _admin_scope,
-)
+ADMIN_GUARDS: Sequence[MakeRule] = (_authentication, _admin_scope)
 """Every guard in front of the administration, likewise."""
 
 

@@ -1,0 +1,127 @@
+"""The limits of one request together: what its answer tells of them, and how it is refused.
+
+Every answer has ``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers-11)
+with a member for each limit, and for clients of today ``X-RateLimit-Limit``, ``-Remaining`` and
+``-Reset`` of the tightest one, which has the fewest requests left. A bucket is told as a quota of
+its burst in the time in which it fills up. ``t`` is when there will be one request more, and
+``X-RateLimit-Reset`` when the bucket will be full, both in seconds from now.
+
+All but the numbers is put together once and kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from portal_gateway.config.rate_limits import RateSection
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.policy.token_bucket import SECOND, Bucket, Rate
+from portal_gateway.wire.http_fields import Headers
+
+__all__ = ["Limit", "NamedLimit", "RequestLimits"]
+
+
+class Limit(NamedTuple):
+    """A rate with the words by which people know it, such as ``100 requests a second``."""
+
+    rate: Rate
+    words: str
+
+    @classmethod
+    def of(cls, section: RateSection | None) -> "Limit | None":
+        """The limit that the configuration has, or none."""
+        if section is None:
+            return None
+        count = f"{section.requests:.10g} request{'' if section.requests == 1 else 's'}"
+        rate = Rate.of(section.requests, section.seconds, section.burst)
+        return cls(rate, f"{count} {_EACH[section.seconds]}")
+
+
+_EACH = {1: "a second", 60: "a minute", 3600: "an hour"}
+
+
+class NamedLimit(NamedTuple):
+    """One limit of a request: the name that its answer tells, its words, and its bucket."""
+
+    name: str
+    limit: Limit
+    bucket: Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """The limits of one key's requests to one lease, and what is prebuilt of their answers.
+
+    ``buckets`` are what a request takes tokens out of. ``names`` has the name of each bucket among
+    all there are, which is its place in a store that gateways share.
+    """
+
+    buckets: tuple[Bucket, ...]
+    names: tuple[str, ...]
+    _limits: tuple[NamedLimit, ...]
+    _policy: tuple[bytes, bytes]
+    _template: bytes
+    _quotas: tuple[tuple[bytes, bytes], ...]
+
+    @classmethod
+    def of(cls, limits: Sequence[NamedLimit]) -> "RequestLimits":
+        """Put them together."""
+        policies = []
+        quotas = []
+        for name, (rate, _), _bucket in limits:
+            window = -(-rate.depth // SECOND)
+            policies.append(b'"%s";q=%d;w=%d' % (name.encode("ascii"), rate.burst, window))
+            quotas.append((b"X-RateLimit-Limit", b"%d" % rate.burst))
+        return cls(
+            tuple(limit.bucket for limit in limits),
+            tuple(f"{limit.name}:{limit.bucket.key}" for limit in limits),
+            tuple(limits),
+            (b"RateLimit-Policy", b", ".join(policies)),
+            b", ".join(b'"%s";r=%%d;t=%%d' % limit.name.encode("ascii") for limit in limits),
+            tuple(quotas),
+        )
+
+    def fields(self, until_full: Sequence[int]) -> Headers:
+        """What an answer tells, when it takes ``until_full`` until each bucket is full."""
+        numbers = []
+        tightest = 0
+        least = -1
+        for index, bucket in enumerate(self.buckets):
+            rate = bucket.rate
+            interval = rate.interval
+            remaining, part = divmod(rate.depth - until_full[index], interval)
+            numbers.append(remaining)
+            # What is full gets no more. Else at most an interval is left until the next token.
+            left = interval - part if until_full[index] else 0
+            numbers.append(1 if 0 < left <= SECOND else -(-left // SECOND))
+            if remaining < least or least < 0:
+                least = remaining
+                tightest = index
+        return [
+            self._policy,
+            (b"RateLimit", self._template % tuple(numbers)),
+            self._quotas[tightest],
+            (b"X-RateLimit-Remaining", b"%d" % least),
+            (b"X-RateLimit-Reset", b"%d" % -(-until_full[tightest] // SECOND)),
+        ]
+
+    def refusal(self, until_full: Sequence[int]) -> GatewayError:
+        """The error that names the limits without a token, and says when all have one."""
+        longest = 0
+        reached = []
+        for limit, time in zip(self._limits, until_full, strict=True):
+            wait = limit.bucket.rate.wait(time)
+            if wait:
+                reached.append(f"{limit.limit.words} {_OF_WHAT[limit.name]}")
+                longest = max(longest, wait)
+        seconds = max(1, -(-longest // SECOND))
+        detail = f"the limit of {' and that of '.join(reached)} is reached; wait {seconds} s"
+        return fault("rate_limit_exceeded", detail, [(b"Retry-After", b"%d" % seconds)])
+
+
+_OF_WHAT = {
+    "global": "to the gateway",
+    "key": "by this key",
+    "lease": "to this lease",
+    "failed-auth": "without a valid credential from this address",
+}
