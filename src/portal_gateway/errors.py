@@ -54,6 +54,9 @@ _ROWS = (
     Cause("bad_request", 400, "The request cannot be read in one way only", closes=True),
     Cause("invalid_path", 400, "The path does not name one lease in one way only"),
     Cause("ambiguous_credentials", 400, "Two different credentials were sent"),
+    Cause(
+        "ambiguous_forwarding", 400, "Where the request came from cannot be told in one way only"
+    ),
     Cause("missing_api_key", 401, "An API key is needed"),
     Cause("invalid_api_key", 401, "The API key is not valid"),
     Cause("expired_api_key", 401, "The API key has expired"),

@@ -5,8 +5,9 @@ Guards and the proxy read and write it; the access log is drawn from it once, wh
 
 from collections.abc import Container
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-__all__ = ["Caller", "Exchange"]
+__all__ = ["Caller", "Exchange", "Passage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +31,30 @@ class Caller:
     digest: bytes = field(default=b"", repr=False)
 
 
+class Passage(NamedTuple):
+    """How a request came through trusted proxies.
+
+    ``addresses`` are whom each hop was asked by, the client's first, the peer's of our own
+    connection last, where it has one. ``scheme`` and ``host`` are what the client asked for as the
+    proxies tell it, empty where they do not.
+    """
+
+    addresses: tuple[str, ...]
+    scheme: bytes = b""
+    host: bytes = b""
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request and its answer.
 
     Times are seconds of the reactor's monotonic clock; byte counts are of bodies, as carried on the
-    client's side. ``client_address`` is the peer's until a guard finds that the peer is a trusted
-    proxy. ``lease_prefix`` is the part of the raw path by which the client addresses the lease,
-    without its last slash; ``upstream_target`` what the lease gets as its request target, ``None``
-    where that slash is missing. ``is_secure`` (the request came over TLS) and ``is_websocket`` (it
-    asks for one) are known from the first guard on. ``response_fields`` are what guards have to
-    tell: they go on the final answer, whoever gives it.
+    client's side. ``client_address`` is the peer's, or where that is a trusted proxy the one that
+    ``passage`` begins with. ``lease_prefix`` is the part of the raw path by which the client
+    addresses the lease, without its last slash; ``upstream_target`` what the lease gets as its
+    request target, ``None`` where that slash is missing. ``is_secure`` (the request came over TLS)
+    and ``is_websocket`` (it asks for one) are known from the first guard on. ``response_fields``
+    are what guards have to tell: they go on the final answer, whoever gives it.
     """
 
     request_id: str
@@ -49,6 +63,7 @@ class Exchange:
     method: str = ""
     path: str = ""
     user_agent: str = ""
+    passage: Passage | None = None
     is_secure: bool = False
     is_websocket: bool = False
     lease: str | None = None

@@ -24,7 +24,14 @@ from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
 
 from portal_gateway.config.loading import ConfigInvalid, load_config
-from portal_gateway.config.model import Config, LeaseSection, Origin, RelaySection, UpstreamTLS
+from portal_gateway.config.model import (
+    Config,
+    GatewaySection,
+    LeaseSection,
+    Origin,
+    RelaySection,
+    UpstreamTLS,
+)
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
@@ -37,6 +44,8 @@ from portal_gateway.frontend.routes import build_tree
 from portal_gateway.frontend.site import Site
 from portal_gateway.observe.logs import Log, Sink
 from portal_gateway.observe.request_ids import request_id
+from portal_gateway.policy.address_sets import AddressSet
+from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
 from portal_gateway.policy.rate_limits import RateLimits, Tables
@@ -116,6 +125,7 @@ class Gateway(MultiService):
                 make_request_id=request_id,
                 limits=ChannelLimits(**asdict(config.gateway.limits)),
                 streams=StreamRules(**asdict(config.sse)),
+                proxies=_trusted_proxies(config.gateway),
             )
 
         closed_at_end: list[Callable[[], None]] = [pool.close for pool in origins.values()]
@@ -161,12 +171,22 @@ class Gateway(MultiService):
 def _rules(config: Config, tables: Tables, reactor: Any) -> Rules:
     limits = RateLimits(config.rate_limit, config.auth.keys, tables)
     failed = config.rate_limit.failed_auth
+    whitelist = config.ip_whitelist
     return Rules(
         KeyTable(config.auth.keys),
-        limits if limits.any else None,
-        None if failed is None else FailedAttempts(failed, tables.addresses),
-        reactor.seconds,
+        addresses=AddressSet(whitelist.cidrs) if whitelist.enabled else None,
+        limits=limits if limits.any else None,
+        failed_attempts=None if failed is None else FailedAttempts(failed, tables.addresses),
+        monotonic=reactor.seconds,
     )
+
+
+def _trusted_proxies(gateway: GatewaySection) -> TrustedProxies | None:
+    listed = gateway.trusted_proxies
+    if not listed:
+        return None
+    networks = [network for network in listed if network is not None]
+    return TrustedProxies(networks, unix=None in listed, field=gateway.forwarded_field)
 
 
 def _make_relay(

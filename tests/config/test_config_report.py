@@ -53,6 +53,19 @@ def test_warnings_come_last():
     ]
 
 
+def test_who_may_come_in_is_described():
+    lines = described("""
+gateway: {trusted_proxies: [10.0.0.0/8, unix]}
+ip_whitelist: {cidrs: [203.0.113.0/24, "::1", 10.0.0.1, 10.0.0.3, 10.0.0.5, 10.0.0.7]}
+""")
+    assert lines[3:5] == [
+        "  - proxies trusted: 10.0.0.0/8, UNIX sockets",
+        ("  - clients allowed: 203.0.113.0/24, ::1/128, 10.0.0.1/32, 10.0.0.3/32 and 2 more"),
+    ]
+    off = described("ip_whitelist: {enabled: false, cidrs: [10.0.0.0/8]}")
+    assert not any("clients allowed" in line for line in off)
+
+
 def test_the_clock_says_which_keys_have_expired():
     config = load_config_text(
         "auth: {keys: [{key: sk_live_secret, expires_at: 2000-01-01T00:00:00Z}]}", "", {}

@@ -28,6 +28,7 @@ SECTIONS = {
     "portal.pool": "portal: {pool: {%s: x}}",
     "auth": "auth: {keys: [], %s: x}",
     "auth.keys[]": "auth: {keys: [{%s: x}]}",
+    "ip_whitelist": "ip_whitelist: {%s: x}",
     "leases.<name>": "leases: {a: {%s: x}}",
     "leases.<name>.tls": "leases: {a: {url: https://a, tls: {%s: x}}}",
     "sse": "sse: {%s: x}",

@@ -99,15 +99,19 @@ class World:
         self.gateway.startService()
         self.reactor.settle()
 
-    def connect(self):
+    def connect(self, host="127.0.0.1"):
         wire = Wire()
+        self.reactor.host = host
         self.reactor.connectTCP("127.0.0.1", 8080, Client(wire))
         self.reactor.settle()
+        self.reactor.host = "127.0.0.1"
         return wire
 
-    def ask(self, target, *, method="GET", key=KEY, fields=(), body=b"", wire=None):
-        """Send one whole request; returns the client's end."""
-        wire = wire or self.connect()
+    def ask(
+        self, target, *, method="GET", key=KEY, fields=(), body=b"", wire=None, host="127.0.0.1"
+    ):
+        """Send one whole request from ``host``; returns the client's end."""
+        wire = wire or self.connect(host)
         lines = [f"{method} {target} HTTP/1.1", "Host: gw.example:8080", *fields]
         if key:
             lines.append(f"X-API-Key: {key}")

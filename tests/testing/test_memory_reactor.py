@@ -159,3 +159,17 @@ def test_bytes_move_between_the_calls_of_one_advance():
     reactor.advance(5)
     assert seen == [(2.0, b"a")]
     assert reactor.seconds() == 5.0
+
+
+@pytest.mark.parametrize("host", ["203.0.113.5", "2001:db8::5"])
+def test_a_client_may_be_on_another_machine(host):
+    reactor = MemoryReactor()
+    ports = result_of(TCP4ServerEndpoint(reactor, 0).listen(Factory.forProtocol(Echo)))
+    reactor.host = host
+    client = Recorder()
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", ports[0].getHost().port)
+    result_of(connectProtocol(endpoint, client))
+    reactor.settle()
+    assert reactor.links[0].server.getPeer().host == host
+    client.transport.loseConnection()
+    reactor.settle()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal_gateway.wire.forwarded import FORWARDING_FIELDS, forwarded_element
+from portal_gateway.wire.forwarded import FORWARDING_FIELDS, forwarded_element, forwarded_elements
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,25 @@ def test_no_host_can_add_an_element_or_a_parameter(host):
 def test_the_fields_that_claim_an_origin_are_named_in_lower_case():
     assert {name.lower() for name in FORWARDING_FIELDS} == FORWARDING_FIELDS
     assert b"x-forwarded-for" in FORWARDING_FIELDS
+
+
+@pytest.mark.parametrize(
+    ("addresses", "elements"),
+    [
+        ((), b"for=unknown;host=api;proto=https"),
+        (("192.0.2.43",), b"for=192.0.2.43;host=api;proto=https"),
+        (
+            ("192.0.2.43", "10.0.0.1"),
+            b"for=192.0.2.43;host=api;proto=https, for=10.0.0.1;host=gw;proto=http",
+        ),
+        (
+            ("192.0.2.43", "2001:db8::1", "10.0.0.1"),
+            (
+                b'for=192.0.2.43;host=api;proto=https, for="[2001:db8::1]",'
+                b" for=10.0.0.1;host=gw;proto=http"
+            ),
+        ),
+    ],
+)
+def test_each_hop_has_an_element(addresses, elements):
+    assert forwarded_elements(addresses, (b"api", b"https"), (b"gw", b"http")) == elements

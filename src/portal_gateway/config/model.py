@@ -17,6 +17,7 @@ from portal_gateway.config.faults import Fault
 from portal_gateway.config.rate_limits import RateLimitSection
 from portal_gateway.config.upstream_tls import UpstreamTLS
 from portal_gateway.tls.files import TLSFiles
+from portal_gateway.wire.ip_addresses import Network
 
 __all__ = [
     "DEFAULT_PORTS",
@@ -24,9 +25,11 @@ __all__ = [
     "LEASE_LABEL",
     "MAX_API_KEY_LENGTH",
     "SCOPES",
+    "AddressListSection",
     "ApiKey",
     "AuthSection",
     "Config",
+    "ForwardedField",
     "GatewaySection",
     "LeaseSection",
     "LimitsSection",
@@ -46,6 +49,7 @@ __all__ = [
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "text"]
+ForwardedField = Literal["either", "x-forwarded-for", "forwarded"]
 
 SCOPES = frozenset({"read", "write", "admin"})
 """Every scope that a key can have."""
@@ -127,7 +131,9 @@ class GatewaySection:
 
     ``listen`` is the address as it was written, ``listen_endpoint`` the same as a Twisted endpoint
     string. ``tls`` is ``None`` where clients come in without it. ``lease_host`` starts with
-    `LEASE_LABEL` and goes on with a host name in lower case.
+    `LEASE_LABEL` and goes on with a host name in lower case. What ``trusted_proxies`` say in
+    ``forwarded_field`` of the client's address is believed; ``None`` stands for peers on UNIX
+    sockets.
     """
 
     listen: str = "127.0.0.1:8080"
@@ -135,6 +141,8 @@ class GatewaySection:
     limits: LimitsSection = field(default_factory=LimitsSection)
     tls: TLSSection | None = None
     lease_host: str | None = None
+    trusted_proxies: tuple[Network | None, ...] = ()
+    forwarded_field: ForwardedField = "either"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +195,7 @@ class ApiKey:
     """``auth.keys[]``: one API key, of which only the SHA-256 is kept.
 
     ``id`` is what logs show. ``expires_at`` is aware and in UTC; from that moment on the key is
-    refused.
+    refused. ``ip_allow`` are the networks that it may be used from, none for any.
     """
 
     id: str
@@ -195,6 +203,7 @@ class ApiKey:
     description: str = ""
     scopes: frozenset[str] = DEFAULT_SCOPES
     expires_at: datetime | None = None
+    ip_allow: tuple[Network, ...] = ()
 
     @classmethod
     def of(
@@ -205,6 +214,7 @@ class ApiKey:
         description: str = "",
         scopes: Iterable[str] = DEFAULT_SCOPES,
         expires_at: datetime | None = None,
+        ip_allow: Iterable[Network] = (),
     ) -> "ApiKey":
         """The entry for the secret ``key``; without ``id`` that is derived from the digest."""
         return cls.of_digest(
@@ -213,6 +223,7 @@ class ApiKey:
             description=description,
             scopes=scopes,
             expires_at=expires_at,
+            ip_allow=ip_allow,
         )
 
     @classmethod
@@ -224,11 +235,12 @@ class ApiKey:
         description: str = "",
         scopes: Iterable[str] = DEFAULT_SCOPES,
         expires_at: datetime | None = None,
+        ip_allow: Iterable[Network] = (),
     ) -> "ApiKey":
         """The entry for a key of which only the SHA-256 is at hand."""
         if id is None:
             id = f"key_{digest.hex()[:_DERIVED_ID_DIGITS]}"  # noqa: A001 - as above
-        return cls(id, digest, description, frozenset(scopes), expires_at)
+        return cls(id, digest, description, frozenset(scopes), expires_at, tuple(ip_allow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +248,14 @@ class AuthSection:
     """``auth``: who may call. Without keys every request is refused."""
 
     keys: tuple[ApiKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AddressListSection:
+    """``ip_whitelist``: the networks that clients may come from, if it is ``enabled``."""
+
+    enabled: bool = False
+    cidrs: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +331,7 @@ class Config:
     gateway: GatewaySection = field(default_factory=GatewaySection)
     portal: PortalSection = field(default_factory=PortalSection)
     auth: AuthSection = field(default_factory=AuthSection)
+    ip_whitelist: AddressListSection = field(default_factory=AddressListSection)
     leases: Mapping[str, LeaseSection] = field(default_factory=lambda: MappingProxyType({}))
     sse: SSESection = field(default_factory=SSESection)
     websocket: WebSocketSection = field(default_factory=WebSocketSection)

@@ -6,8 +6,12 @@ from datetime import UTC, datetime
 from portal_gateway.config.faults import Fault
 from portal_gateway.config.model import Config
 from portal_gateway.config.rate_limits import RateLimitSection
+from portal_gateway.wire.ip_addresses import Network
 
 __all__ = ["describe", "describe_faults"]
+
+_SHOWN = 4
+"""Networks of a list that are shown: enough to tell which list it is."""
 
 
 def describe(config: Config, now: datetime | None = None) -> list[str]:
@@ -23,6 +27,10 @@ def describe(config: Config, now: datetime | None = None) -> list[str]:
     lines.append(f"  - listens on {gateway.listen}{secure}")
     if gateway.tls is not None and gateway.tls.redirect_from is not None:
         lines.append(f"  - redirects to HTTPS from {gateway.tls.redirect_from[0]}")
+    if gateway.trusted_proxies:
+        lines.append(f"  - proxies trusted: {_shown(gateway.trusted_proxies)}")
+    if config.ip_whitelist.enabled:
+        lines.append(f"  - clients allowed: {_shown(config.ip_whitelist.cidrs)}")
     lines.append(f"  - {_count(len(config.portal.relays), 'relay')} configured")
     lines += [f"    {relay.url}" for relay in config.portal.relays]
     if config.leases:
@@ -47,6 +55,13 @@ def _keys(config: Config, now: datetime) -> str:
     expired = sum(1 for key in keys if key.expires_at is not None and key.expires_at <= now)
     note = f" ({expired} expired)" if expired else ""
     return f"{_count(len(keys), 'API key')} loaded{note}"
+
+
+def _shown(networks: Sequence[Network | None]) -> str:
+    """Some networks; ``None`` is for UNIX sockets."""
+    shown = ["UNIX sockets" if network is None else str(network) for network in networks]
+    more = len(shown) - _SHOWN
+    return ", ".join(shown[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _limits(section: RateLimitSection) -> list[str]:

@@ -33,6 +33,7 @@ from portal_gateway.config.model import (
     ApiKey,
     AuthSection,
     Config,
+    ForwardedField,
     GatewaySection,
     LeaseSection,
     LimitsSection,
@@ -48,12 +49,14 @@ from portal_gateway.config.model import (
     key_digest,
 )
 from portal_gateway.config.names import api_key, key_id, lease_identity, lease_name
+from portal_gateway.config.networks import IP_WHITELIST, ip_allow, trusted_proxies
 from portal_gateway.config.rate_limit_section import RATE_LIMIT, overrides_name_keys
 from portal_gateway.config.reading import Value
 from portal_gateway.config.sizes import size
 from portal_gateway.config.times import duration, timestamp
 from portal_gateway.config.tls_section import TLS, check_listeners
 from portal_gateway.config.upstream_tls_section import UPSTREAM_TLS
+from portal_gateway.wire.ip_addresses import Network
 
 __all__ = ["CONFIG"]
 
@@ -81,9 +84,15 @@ def _api_key(
     description: str = "",
     scopes: Sequence[str] = tuple(DEFAULT_SCOPES),
     expires_at: datetime | None = None,
+    ip_allow: Sequence[Network] = (),
 ) -> ApiKey:
     return ApiKey.of_digest(
-        key, id=id, description=description, scopes=scopes, expires_at=expires_at
+        key,
+        id=id,
+        description=description,
+        scopes=scopes,
+        expires_at=expires_at,
+        ip_allow=ip_allow,
     )
 
 
@@ -157,6 +166,7 @@ _API_KEY = Section(
         "description": sentence_of(MAX_DESCRIPTION),
         "scopes": list_of(choice("scope", sorted(SCOPES)), expected="a list of scopes"),
         "expires_at": timestamp,
+        "ip_allow": ip_allow,
     },
     required=["key"],
     check=_scopes_given,
@@ -227,7 +237,14 @@ CONFIG = Section(
     {
         "gateway": Section(
             _gateway,
-            {"listen": listen_address, "limits": _LIMITS, "lease_host": lease_host, "tls": TLS},
+            {
+                "listen": listen_address,
+                "limits": _LIMITS,
+                "lease_host": lease_host,
+                "tls": TLS,
+                "trusted_proxies": trusted_proxies,
+                "forwarded_field": choice("field", get_args(ForwardedField)),
+            },
             check=check_listeners,
         ),
         "portal": _PORTAL,
@@ -235,6 +252,7 @@ CONFIG = Section(
             AuthSection,
             {"keys": list_of(_API_KEY, expected=_KEY_LIST, check=_keys_differ)},
         ),
+        "ip_whitelist": IP_WHITELIST,
         "leases": mapping_of(
             lease_name,
             Section(

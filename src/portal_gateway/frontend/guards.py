@@ -22,6 +22,7 @@ from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Caller
 from portal_gateway.frontend.rate_limiter import RateLimiter, limit_failures
 from portal_gateway.frontend.request import Request
+from portal_gateway.policy.address_sets import AddressSet, address_refusal
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
 from portal_gateway.policy.rate_limits import RateLimits
@@ -57,9 +58,23 @@ class Rules(NamedTuple):
     """
 
     keys: KeyTable
+    addresses: AddressSet | None = None
     limits: RateLimits | None = None
     failed_attempts: FailedAttempts | None = None
     monotonic: Callable[[], float] = time.monotonic
+
+
+def _addresses(rules: Rules) -> Rule | None:
+    allowed = rules.addresses
+    if allowed is None:
+        return None
+
+    def decide(request: Request, _now: float) -> Verdict:
+        if request.exchange.client_address in allowed:
+            return None
+        return address_refusal("the gateway")
+
+    return decide
 
 
 def _authentication(rules: Rules) -> Rule:
@@ -75,6 +90,17 @@ def _authentication(rules: Rules) -> Rule:
     if rules.failed_attempts is None:
         return decide
     return limit_failures(decide, rules.failed_attempts, rules.monotonic)
+
+
+def _addresses_of_caller(_rules: Rules) -> Rule:
+    def decide(request: Request, _now: float) -> Verdict:
+        exchange = request.exchange
+        caller = exchange.caller
+        if caller is None or caller.addresses is None:
+            return None
+        return None if exchange.client_address in caller.addresses else address_refusal("this key")
+
+    return decide
 
 
 def _lease_scope(_rules: Rules) -> Rule:
@@ -104,7 +130,13 @@ def _limits(rules: Rules) -> Rule | None:
 
 MakeRule = Callable[[Rules], Rule | None]
 
-GUARDS: Sequence[MakeRule] = (_authentication, _lease_scope, _limits)
+GUARDS: Sequence[MakeRule] = (
+    _addresses,
+    _authentication,
+    _addresses_of_caller,
+    _lease_scope,
+    _limits,
+)
 """Every guard in front of a lease, in the order in which they are asked.
 
 That is: the client's address, who it is, whether its scopes allow the request, whether it may use
@@ -112,7 +144,12 @@ the lease, the limits of everybody, of the key and of the lease (taken together 
 quota. What makes no rule (``None``) has nothing to decide in this configuration.
 """
 
-ADMIN_GUARDS: Sequence[MakeRule] = (_authentication, _admin_scope)
+ADMIN_GUARDS: Sequence[MakeRule] = (
+    _addresses,
+    _authentication,
+    _addresses_of_caller,
+    _admin_scope,
+)
 """Every guard in front of the administration, likewise."""
 
 

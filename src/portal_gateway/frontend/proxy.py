@@ -22,7 +22,12 @@ from portal_gateway.relay.http_client import UpstreamExchange
 from portal_gateway.relay.request_body import BodyFraming
 from portal_gateway.relay.route import Route
 from portal_gateway.relay.router import Router
-from portal_gateway.wire.forwarded import FORWARDING_FIELDS, VIA, forwarded_element
+from portal_gateway.wire.forwarded import (
+    FORWARDING_FIELDS,
+    VIA,
+    forwarded_element,
+    forwarded_elements,
+)
 from portal_gateway.wire.http1_response import ResponseHead
 from portal_gateway.wire.http_fields import Headers, end_to_end, permitted_trailers
 
@@ -281,8 +286,8 @@ class Carriage:
 def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Headers:
     """The header for the lease: the client's end-to-end fields without its credential, and ours.
 
-    ``upstream_host`` is the Host to send, ``None`` for the one that the client sent. The peer is
-    not a trusted proxy, so what it claims about hops before it is dropped.
+    ``upstream_host`` is the Host to send, ``None`` for the one that the client sent. Of hops before
+    the peer what trusted proxies say is told; what anybody claims is dropped.
     """
     exchange = request.exchange
     via = b""
@@ -297,17 +302,25 @@ def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Hea
         elif name == b"via":
             via += field[1] + b", "
     scheme = b"https" if request.is_secure else b"http"
-    client = exchange.client_address
+    passage = exchange.passage
+    if passage is None:
+        asked_host, asked_scheme = host, scheme
+        addresses = exchange.client_address
+        elements = forwarded_element(addresses, host, scheme)
+    else:
+        asked_host, asked_scheme = passage.host or host, passage.scheme or scheme
+        addresses = ", ".join(passage.addresses)
+        elements = forwarded_elements(passage.addresses, (asked_host, asked_scheme), (host, scheme))
     prefix = [(b"X-Forwarded-Prefix", exchange.lease_prefix)] if exchange.lease_prefix else ()
     return [
         (b"Host", host if upstream_host is None else upstream_host),
         *kept,
         (b"Via", via + VIA),
-        (b"X-Forwarded-For", client.encode("ascii", "replace")),
-        (b"X-Forwarded-Proto", scheme),
-        (b"X-Forwarded-Host", host),
+        (b"X-Forwarded-For", addresses.encode("ascii", "replace")),
+        (b"X-Forwarded-Proto", asked_scheme),
+        (b"X-Forwarded-Host", asked_host),
         *prefix,
-        (b"Forwarded", forwarded_element(client, host, scheme)),
+        (b"Forwarded", elements),
         (b"X-Request-ID", exchange.request_id.encode("ascii")),
     ]
 

@@ -29,6 +29,7 @@ from portal_gateway.frontend.limits import LIMIT_NAMES, ChannelLimits
 from portal_gateway.frontend.outlet import Transport
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import StreamRules, StreamWatch
+from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.wire.http1_writing import http_date
 from portal_gateway.wire.http_fields import Headers
 
@@ -65,11 +66,12 @@ class _Refused(Protocol):
 class Site(Factory[Any]):
     """Serves ``resource`` to every connection.
 
-    ``render_problem`` makes an answer (status, fields, body) of an error and a request id;
-    ``on_exchange_end`` is called once for each request when its response has been handed to the
-    transport or will never be complete; ``make_request_id`` gets the ``X-Request-ID`` that a client
-    sent once, or None. ``streams`` watches the responses that have no length. ``limit_hits`` counts
-    how often each limit of ``limits`` was met.
+    ``proxies`` are those whose word on the client's address is taken. ``render_problem`` makes an
+    answer (status, fields, body) of an error and a request id; ``on_exchange_end`` is called once
+    for each request when its response has been handed to the transport or will never be complete;
+    ``make_request_id`` gets the ``X-Request-ID`` that a client sent once, or None. ``streams``
+    watches the responses that have no length. ``limit_hits`` counts how often each limit of
+    ``limits`` was met.
     """
 
     noisy = False
@@ -85,6 +87,7 @@ class Site(Factory[Any]):
         make_request_id: Callable[[str | None], str],
         limits: ChannelLimits | None = None,
         streams: StreamRules | None = None,
+        proxies: TrustedProxies | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.resource = resource
@@ -95,6 +98,7 @@ class Site(Factory[Any]):
         self.limit_hits = dict.fromkeys(LIMIT_NAMES, 0)
         self.render_problem = render_problem
         self.make_request_id = make_request_id
+        self._proxies = proxies
         self.stopping = False
         self._on_exchange_end = on_exchange_end
         self._wall_clock = wall_clock
@@ -200,6 +204,14 @@ class Site(Factory[Any]):
         self.render_by(self._find_and_render, request)
 
     def _find_and_render(self, request: Request) -> Any:
+        if self._proxies is not None:
+            exchange = request.exchange
+            passage = self._proxies.passage(exchange.client_address, request.head)
+            if isinstance(passage, GatewayError):
+                raise passage
+            if passage is not None:
+                exchange.passage = passage
+                exchange.client_address = passage.addresses[0] if passage.addresses else ""
         if request.uri == b"*":
             # Asked of the server as such: a way to probe it (RFC 9110 section 9.3.7).
             request.send_head(200, b"OK", [(b"Date", self.date())], length=0)

@@ -26,6 +26,7 @@ from math import inf
 from portal_gateway.config.model import MAX_API_KEY_LENGTH, ApiKey, key_digest
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Caller
+from portal_gateway.policy.address_sets import AddressSet
 from portal_gateway.wire.http_fields import Headers
 
 __all__ = ["REALM", "SUBPROTOCOL_KEY_PREFIX", "KeyTable", "strip_credentials"]
@@ -86,7 +87,8 @@ _UNKNOWN = _Entry(Caller(""), -inf, "invalid_api_key", _INVALID, _INVALID_FIELDS
 
 
 def _entry(key: ApiKey) -> _Entry:
-    caller = Caller(key.id, key.scopes, key.description, digest=key.digest)
+    addresses = AddressSet(key.ip_allow) if key.ip_allow else None
+    caller = Caller(key.id, key.scopes, key.description, addresses=addresses, digest=key.digest)
     if key.expires_at is None:
         return _Entry(caller, inf, _UNKNOWN.code, _UNKNOWN.detail, _UNKNOWN.fields)
     moment = _spoken(key.expires_at)

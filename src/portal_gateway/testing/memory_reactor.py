@@ -187,7 +187,8 @@ class MemoryReactor(Clock):
 
     ``links`` has every connection that was made, oldest first; ``chunk`` is how those made from
     now on cut their bytes (see MemoryLink); nobody ever answers a connection to one of
-    ``silent_ports``, and any other port without a listener refuses.
+    ``silent_ports``, and any other port without a listener refuses. ``host`` is the machine that
+    connects from now on.
     """
 
     def __init__(self, now: float = 0.0) -> None:
@@ -197,6 +198,7 @@ class MemoryReactor(Clock):
         self.listeners: dict[int, MemoryListener] = {}
         self.silent_ports: set[int] = set()
         self.chunk: Chunk = None
+        self.host = "127.0.0.1"
         self._ports = count(_FIRST_EPHEMERAL_PORT)
 
     def settle(self) -> None:
@@ -221,9 +223,10 @@ class MemoryReactor(Clock):
             self.settle()
         super().advance(end - self.seconds())
 
-    def new_address(self) -> IPv4Address:
-        """An address that was not used before."""
-        return IPv4Address("TCP", "127.0.0.1", next(self._ports))
+    def new_address(self) -> IPv4Address | IPv6Address:
+        """An address of ``host`` that was not used before."""
+        kind = IPv6Address if ":" in self.host else IPv4Address
+        return kind("TCP", self.host, next(self._ports))
 
     # IReactorTCP.
 

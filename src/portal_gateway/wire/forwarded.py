@@ -5,8 +5,9 @@ standard, only users.
 """
 
 import re
+from collections.abc import Sequence
 
-__all__ = ["FORWARDING_FIELDS", "VIA", "forwarded_element"]
+__all__ = ["FORWARDING_FIELDS", "VIA", "forwarded_element", "forwarded_elements"]
 
 VIA = b"1.1 portal-gateway"
 """Our entry in ``Via``: the version of the hop before, and a pseudonym (no host name leaks)."""
@@ -34,13 +35,32 @@ def forwarded_element(client: str, host: bytes, scheme: bytes) -> bytes:
     ``client`` is an IP address as text; an empty one (a Unix socket's peer has none) is written
     as ``unknown`` (section 6.2).
     """
-    if not client:
-        node = b"unknown"
-    elif ":" in client:
-        node = b'"[' + client.encode("ascii", "replace") + b']"'
-    else:
-        node = client.encode("ascii", "replace")
-    return b"for=" + node + b";host=" + _value(host) + b";proto=" + scheme
+    return _for(client) + b";host=" + _value(host) + b";proto=" + scheme
+
+
+def forwarded_elements(
+    addresses: Sequence[str], asked: tuple[bytes, bytes], received: tuple[bytes, bytes]
+) -> bytes:
+    """The elements for a request that came through proxies, whose ``addresses`` start with the
+    client's and end with our peer's.
+
+    ``asked`` are host and scheme as the first proxy was asked for them, ``received`` as we were.
+    Proxies between are not said to have been asked for anything.
+    """
+    if len(addresses) < 2:
+        return forwarded_element(addresses[0] if addresses else "", *asked)
+    elements = [forwarded_element(addresses[0], *asked)]
+    elements += [_for(address) for address in addresses[1:-1]]
+    elements.append(forwarded_element(addresses[-1], *received))
+    return b", ".join(elements)
+
+
+def _for(address: str) -> bytes:
+    if not address:
+        return b"for=unknown"
+    if ":" in address:
+        return b'for="[' + address.encode("ascii", "replace") + b']"'
+    return b"for=" + address.encode("ascii", "replace")
 
 
 def _value(text: bytes) -> bytes:
