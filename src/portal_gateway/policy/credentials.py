@@ -29,7 +29,14 @@ from portal_gateway.exchange import Caller
 from portal_gateway.policy.address_sets import AddressSet
 from portal_gateway.wire.http_fields import Headers
 
-__all__ = ["REALM", "SUBPROTOCOL_KEY_PREFIX", "KeyTable", "strip_credentials"]
+__all__ = [
+    "REALM",
+    "SUBPROTOCOL_KEY_PREFIX",
+    "KeyTable",
+    "refused_fields",
+    "sent_credential",
+    "strip_credentials",
+]
 
 REALM = "portal-gateway"
 
@@ -53,20 +60,25 @@ _BEARER_CREDENTIALS = re.compile(rb"bearer +([a-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 _VISIBLE = re.compile(rb"[!-~]+")
 
-_MAX_AUTHORIZATION_LENGTH = MAX_API_KEY_LENGTH + 64
-"""Bytes of an ``Authorization`` that is looked at: the longest key, its scheme, and some spaces."""
+_AROUND_TOKEN = 64
+"""Bytes of an ``Authorization`` that is looked at, beyond the token: its scheme and some spaces."""
 
 _CHALLENGE = f'Bearer realm="{REALM}"'
 _MISSING_FIELDS = ((b"WWW-Authenticate", _CHALLENGE.encode()),)
 
 
-def _refused_fields(error: str, description: str) -> tuple[tuple[bytes, bytes], ...]:
+def refused_fields(error: str, description: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The field with the challenge that says why a credential is refused.
+
+    ``error`` is one of RFC 6750 section 3.1; ``description`` is for people, of ASCII
+    without quotation marks.
+    """
     challenge = f'{_CHALLENGE}, error="{error}", error_description="{description}"'
     return ((b"WWW-Authenticate", challenge.encode()),)
 
 
-_AMBIGUOUS_FIELDS = _refused_fields("invalid_request", "Two different credentials were sent")
-_INVALID_FIELDS = _refused_fields("invalid_token", "The API key is not valid")
+_AMBIGUOUS_FIELDS = refused_fields("invalid_request", "Two different credentials were sent")
+_INVALID_FIELDS = refused_fields("invalid_token", "The API key is not valid")
 
 _MISSING = "send an API key as X-API-Key, or as Authorization: Bearer"
 _INVALID = "the API key is not one that this gateway knows"
@@ -97,7 +109,7 @@ def _entry(key: ApiKey) -> _Entry:
         key.expires_at.timestamp(),
         "expired_api_key",
         f"the API key expired at {moment}",
-        _refused_fields("invalid_token", f"The API key expired at {moment}"),
+        refused_fields("invalid_token", f"The API key expired at {moment}"),
     )
 
 
@@ -118,28 +130,17 @@ class KeyTable:
         return len(self._entries)
 
     def authenticate(self, headers: Headers, now: float) -> Caller | GatewayError:
-        """Who sent these header fields, at ``now`` in seconds since the epoch.
+        """Who sent these header fields, by `sent_credential` and `look_up`."""
+        credential = sent_credential(headers)
+        if isinstance(credential, GatewayError):
+            return credential
+        return self.look_up(credential, now)
 
-        Returns, without raising it, the refusal: ``missing_api_key``, ``invalid_api_key`` or
-        ``expired_api_key`` (401), or ``ambiguous_credentials`` (400). No detail quotes what was
-        sent.
+    def look_up(self, key: bytes, now: float) -> Caller | GatewayError:
+        """Whose key this is, at ``now`` in seconds since the epoch.
+
+        Returns, without raising it, the refusal: ``invalid_api_key`` or ``expired_api_key`` (401).
         """
-        api_keys: list[bytes] = []
-        authorizations: list[bytes] = []
-        offered: list[bytes] = []
-        for name, value in headers:
-            length = len(name)
-            if length == _API_KEY_LENGTH and name.lower() == _API_KEY:
-                api_keys.append(value.strip(b" \t"))
-            elif length == _AUTHORIZATION_LENGTH and name.lower() == _AUTHORIZATION:
-                authorizations.append(value.strip(b" \t"))
-            elif length == _SUBPROTOCOL_LENGTH and name.lower() == _SUBPROTOCOL:
-                offered += _subprotocol_keys(value)
-        key = _agreed_key(api_keys, authorizations, offered)
-        if key is None:
-            return fault("missing_api_key", _MISSING, _MISSING_FIELDS)
-        if isinstance(key, GatewayError):
-            return key
         entry = self._find(key)
         if now < entry.good_until:
             return entry.caller
@@ -152,8 +153,30 @@ class KeyTable:
         return self._entries.get(key_digest(key), _UNKNOWN)
 
 
+def sent_credential(headers: Headers, longest: int = MAX_API_KEY_LENGTH) -> bytes | GatewayError:
+    """What these header fields carry as a credential; empty for what cannot be one.
+
+    ``longest`` is the length of the longest token that is looked at in ``Authorization``. Returns,
+    without raising it, the refusal: ``missing_api_key`` (401) or ``ambiguous_credentials`` (400).
+    No detail quotes what was sent.
+    """
+    api_keys: list[bytes] = []
+    authorizations: list[bytes] = []
+    offered: list[bytes] = []
+    for name, value in headers:
+        length = len(name)
+        if length == _API_KEY_LENGTH and name.lower() == _API_KEY:
+            api_keys.append(value.strip(b" \t"))
+        elif length == _AUTHORIZATION_LENGTH and name.lower() == _AUTHORIZATION:
+            authorizations.append(value.strip(b" \t"))
+        elif length == _SUBPROTOCOL_LENGTH and name.lower() == _SUBPROTOCOL:
+            offered += _subprotocol_keys(value)
+    key = _agreed_key(api_keys, authorizations, offered, longest)
+    return fault("missing_api_key", _MISSING, _MISSING_FIELDS) if key is None else key
+
+
 def _agreed_key(
-    api_keys: list[bytes], authorizations: list[bytes], offered: list[bytes]
+    api_keys: list[bytes], authorizations: list[bytes], offered: list[bytes], longest: int
 ) -> bytes | GatewayError | None:
     """The one key that every place names, or None where none names any."""
     if _differ(api_keys):
@@ -164,7 +187,7 @@ def _agreed_key(
         return _ambiguous("two subprotocols carry different keys")
     key = api_keys[0] if api_keys else None
     if authorizations and _BEARER.match(authorizations[0]):
-        token = _bearer_token(authorizations[0])
+        token = _bearer_token(authorizations[0], longest)
         if key is not None and key != token:
             return _ambiguous("X-API-Key and Authorization: Bearer carry different keys")
         key = token
@@ -179,9 +202,9 @@ def _differ(values: list[bytes]) -> bool:
     return len(values) > 1 and len(set(values)) > 1
 
 
-def _bearer_token(authorization: bytes) -> bytes:
+def _bearer_token(authorization: bytes, longest: int) -> bytes:
     """The token of a Bearer ``Authorization``, empty when it is not exactly one."""
-    if len(authorization) > _MAX_AUTHORIZATION_LENGTH:
+    if len(authorization) > longest + _AROUND_TOKEN:
         return b""
     match = _BEARER_CREDENTIALS.fullmatch(authorization)
     return b"" if match is None else match[1]
