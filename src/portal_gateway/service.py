@@ -111,7 +111,7 @@ class Gateway(MultiService):
         }
         router = Router(origins, relays, http_relays, config.leases)
         self.tables = Tables()
-        rules = _rules(config, self.tables, reactor)
+        rules = _rules(config, self.tables, router, reactor)
         tree = build_tree(
             router, rules, time.time, reactor, config.websocket, config.gateway.lease_host
         )
@@ -168,7 +168,7 @@ class Gateway(MultiService):
         return result
 
 
-def _rules(config: Config, tables: Tables, reactor: Any) -> Rules:
+def _rules(config: Config, tables: Tables, router: Router, reactor: Any) -> Rules:
     limits = RateLimits(config.rate_limit, config.auth.keys, tables)
     failed = config.rate_limit.failed_auth
     whitelist = config.ip_whitelist
@@ -177,6 +177,7 @@ def _rules(config: Config, tables: Tables, reactor: Any) -> Rules:
         addresses=AddressSet(whitelist.cidrs) if whitelist.enabled else None,
         limits=limits if limits.any else None,
         failed_attempts=None if failed is None else FailedAttempts(failed, tables.addresses),
+        find=router.find,
         monotonic=reactor.seconds,
     )
 

@@ -112,7 +112,7 @@ def test_a_stream_carries_one_request_after_the_other():
         assert answer(world, world.ask("/peer/newcomer/")) == Answer(200)
     assert (script.requests, script.conversations) == (3, 2)
     assert world.held["idle"] == 1
-    world.upstream.pool(LEASE.identity.id).close()
+    world.upstream.route(listed(LEASE, "newcomer")).pool.close()
     world.stop()
 
 

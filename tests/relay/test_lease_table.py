@@ -188,3 +188,30 @@ def test_what_others_publish_never_changes_who_is_found_only_whether(mine, their
         assert together is None or dict(others[::-1])[together] == asked
         assert asked not in pins
         assert not is_lease_id(asked)
+
+
+@pytest.mark.parametrize(
+    ("leases", "pins", "lease_id", "names"),
+    [
+        ([(A, "agent")], {}, A, ("agent", A)),
+        ([(A, "Agent")], {}, A, ("Agent", A)),
+        ([(A, "")], {}, A, (A,)),
+        # Pinned names come first, in the order of the configuration.
+        ([(A, "agent")], {"z": A, "b": A, "c": B}, A, ("z", "b", "agent", A)),
+        ([(A, "agent")], {"agent": A}, A, ("agent", A)),
+        ([(A, "agent")], {"Agent": A}, A, ("Agent", "agent", A)),
+        ([(A, "agent")], {A: A}, A, (A, "agent")),
+        # A name that means another identity is none of its names ...
+        ([(A, "agent")], {"agent": B}, A, (A,)),
+        # ... but one that several claim is: rules about it hold for each of them.
+        ([(A, "agent"), (B, "agent")], {}, A, ("agent", A)),
+        # What has the shape of an id is no name.
+        ([(A, B)], {}, A, (A,)),
+        ([(A, A)], {}, A, (A,)),
+    ],
+)
+def test_a_lease_is_known_by_all_its_names(leases, pins, lease_id, names):
+    made = table(*leases, pins=pins)
+    lease = made.find(lease_id)
+    assert made.names_of(lease) == names
+    assert made.names_of(lease) is made.names_of(lease)

@@ -54,6 +54,11 @@ def listed(name):
     return ListedLease(Credential.generate().identity.id, name, 2**31, ("http/1.1",))
 
 
+def said(route):
+    """What requests say on a route."""
+    return route.host, route.base, route.rewrite
+
+
 class FakeRelay:
     """A relay whose list is set by hand."""
 
@@ -100,6 +105,31 @@ class RouterTests(SynchronousTestCase):
         pool = router.find("agent").pool
         self.assertEqual(pool.lease_id, lease.id)
         self.assertIs(router.find(lease.id).pool, pool)
+
+    def test_a_lease_has_the_same_names_however_it_is_asked_for(self):
+        lease = listed("Agent")
+        relay = FakeRelay(self.clock, lease, pins={"mine": lease.id, "other": "A" * 26})
+        relay.relay.start()
+        router = Router({}, [relay.relay])
+        for asked in ("Agent", "agent", "AGENT", "mine", "MINE", lease.id):
+            route = router.find(asked)
+            self.assertEqual(route.names, ("mine", "Agent", lease.id))
+            self.assertFalse(route.hides_names)
+
+    def test_an_origin_has_the_name_that_it_is_configured_by(self):
+        router = Router({"tool": FakePool("origin")}, [])
+        self.assertEqual(router.find("tool").names, ("tool",))
+        self.assertFalse(router.find("tool").hides_names)
+
+    def test_what_is_configured_holds_by_each_name_of_a_lease_and_in_any_case(self):
+        lease = listed("Agent")
+        relay = FakeRelay(self.clock, lease)
+        relay.relay.start()
+        for name in ("Agent", "agent", lease.id):
+            section = LeaseSection(host_header="h.example", rewrite=False)
+            router = Router({}, [relay.relay], (), {"other": LeaseSection(), name: section})
+            for asked in ("Agent", "aGENT", lease.id):
+                self.assertEqual(said(router.find(asked)), (b"h.example", b"", False))
 
     def test_a_lease_that_just_came_is_asked_for(self):
         relay = FakeRelay(self.clock)
@@ -166,13 +196,15 @@ class RouterTests(SynchronousTestCase):
 
     def test_pools_without_a_connection_are_let_go_when_there_are_many(self):
         relay = FakeRelay(self.clock).relay
-        used = relay.pool("used")
+        routes = [relay.route(listed(f"lease {number}")) for number in range(MAX_POOLS)]
+        used, *others = [route.pool for route in routes]
         used.active = 1
-        others = [relay.pool(f"lease {number}") for number in range(MAX_POOLS - 1)]
-        relay.pool("one more")
+        relay.route(listed("one more")).pool  # noqa: B018 - asking makes it
         self.assertTrue(all(pool.closed for pool in others))
         self.assertFalse(used.closed)
-        self.assertIs(relay.pool("used"), used)
+        self.assertIs(routes[0].pool, used)
+        # A way that was found before is none to a pool that is closed.
+        self.assertFalse(routes[1].pool.closed)
 
     def test_a_relay_that_is_stopped_closes_its_pools_and_its_session(self):
         relay = FakeRelay(self.clock, listed("agent"))
@@ -203,7 +235,7 @@ class HTTPRelayTests(SynchronousTestCase):
         self.assertTrue(router.ready)
         route = router.find("agent")
         self.assertEqual(route.pool.lease_id, "agent.a.example")
-        self.assertEqual(route[1:], (b"agent.a.example:5443", b"", True))
+        self.assertEqual(said(route), (b"agent.a.example:5443", b"", True))
         self.assertIs(router.find("agent").pool, route.pool)
         self.assertIsNot(router.find("other").pool, route.pool)
         self.assertEqual(router.find("에이전트").host, b"xn--hi5b23ammr76a.a.example:5443")
@@ -229,7 +261,7 @@ class HTTPRelayTests(SynchronousTestCase):
         router = Router({}, [], [self.by_path])
         route = router.find("a/b c")
         self.assertEqual(route.pool.lease_id, "::1")
-        self.assertEqual(route[1:], (b"[::1]", b"/base/peer/a%2Fb%20c", True))
+        self.assertEqual(said(route), (b"[::1]", b"/base/peer/a%2Fb%20c", True))
         self.assertIs(router.find("other").pool, route.pool)
 
     def test_the_next_relay_takes_what_the_first_cannot_have(self):
@@ -305,9 +337,25 @@ class HTTPRelayTests(SynchronousTestCase):
         listing.relay.start()
         router = Router({"tool": FakePool("tool")}, [listing.relay], [self.by_host], leases)
         for found in (router.find("tool"), router.find("listed")):
-            self.assertEqual(found[1:], (b"h.example:1", b"", False))
+            self.assertEqual(said(found), (b"h.example:1", b"", False))
         route = self.successResultOf(router.find("agent"))
-        self.assertEqual(route[1:], (b"h.example:1", b"", False))
+        self.assertEqual(said(route), (b"h.example:1", b"", False))
+
+    def test_without_a_list_a_lease_is_known_by_the_name_that_was_asked_for(self):
+        router = Router({}, [], [self.by_host, self.by_path])
+        for name in ("agent", "My_Agent"):
+            route = router.find(name)
+            self.assertEqual((route.names, route.hides_names), ((name,), False))
+
+    def test_a_lease_asked_for_by_its_id_may_have_names_that_only_the_relay_knows(self):
+        pinned, other = (Credential.generate().identity.id for _ in range(2))
+        leases = {"Pinned": LeaseSection(identity=pinned)}
+        router = Router({}, [], [self.by_host, self.by_path], leases)
+        route = router.find(other)
+        self.assertEqual((route.names, route.hides_names), ((other,), True))
+        # Those that the configuration pins to it are known.
+        route = router.find(pinned)
+        self.assertEqual((route.names, route.hides_names), (("Pinned", pinned), True))
 
     def test_closing_closes_every_pool(self):
         router = Router({}, [], [self.by_host, self.by_path])

@@ -20,6 +20,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Caller
+from portal_gateway.frontend.lease_lookup import look_up
 from portal_gateway.frontend.rate_limiter import RateLimiter, limit_failures
 from portal_gateway.frontend.request import Request
 from portal_gateway.policy.address_sets import AddressSet, address_refusal
@@ -34,6 +35,7 @@ from portal_gateway.policy.scopes import (
     scopes_of,
 )
 from portal_gateway.policy.websocket_opening import wants_websocket
+from portal_gateway.relay.route import Route
 
 __all__ = ["ADMIN_GUARDS", "GUARDS", "GuardedResource", "Rule", "Rules", "Verdict", "guarded"]
 
@@ -61,6 +63,7 @@ class Rules(NamedTuple):
     addresses: AddressSet | None = None
     limits: RateLimits | None = None
     failed_attempts: FailedAttempts | None = None
+    find: Callable[[str], Route | Deferred[Route]] | None = None
     monotonic: Callable[[], float] = time.monotonic
 
 
@@ -103,6 +106,17 @@ def _addresses_of_caller(_rules: Rules) -> Rule:
     return decide
 
 
+def _lease(rules: Rules) -> Rule | None:
+    find = rules.find
+    if find is None:
+        return None
+
+    def decide(request: Request, _now: float) -> Deferred[Verdict] | None:
+        return look_up(find, request)
+
+    return decide
+
+
 def _lease_scope(_rules: Rules) -> Rule:
     def decide(request: Request, _now: float) -> Verdict:
         exchange = request.exchange
@@ -134,14 +148,16 @@ GUARDS: Sequence[MakeRule] = (
     _addresses,
     _authentication,
     _addresses_of_caller,
+    _lease,
     _lease_scope,
     _limits,
 )
 """Every guard in front of a lease, in the order in which they are asked.
 
-That is: the client's address, who it is, whether its scopes allow the request, whether it may use
-the lease, the limits of everybody, of the key and of the lease (taken together or not at all), the
-quota. What makes no rule (``None``) has nothing to decide in this configuration.
+That is: the client's address, who it is, which lease is meant, whether the caller's scopes allow
+the request, whether it may use the lease, the limits of everybody, of the key and of the lease
+(taken together or not at all), the quota. What makes no rule (``None``) has nothing to decide in
+this configuration.
 """
 
 ADMIN_GUARDS: Sequence[MakeRule] = (

@@ -5,15 +5,13 @@ the client's body, a client that takes no more stops the reading of the lease's.
 away ends the exchange upstream at once.
 """
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from portal_gateway.errors import GatewayError, fault
+from portal_gateway.frontend.lease_lookup import route_of
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import ResponseStream
 from portal_gateway.policy.credentials import strip_credentials
@@ -21,7 +19,6 @@ from portal_gateway.policy.rewriting import REWRITTEN, LeaseView
 from portal_gateway.relay.http_client import UpstreamExchange
 from portal_gateway.relay.request_body import BodyFraming
 from portal_gateway.relay.route import Route
-from portal_gateway.relay.router import Router
 from portal_gateway.wire.forwarded import (
     FORWARDING_FIELDS,
     VIA,
@@ -32,8 +29,6 @@ from portal_gateway.wire.http1_response import ResponseHead
 from portal_gateway.wire.http_fields import Headers, end_to_end, permitted_trailers
 
 __all__ = ["Carriage", "ReverseProxy", "downstream_fields", "upstream_fields"]
-
-_log = Logger()
 
 _REPLACED = FORWARDING_FIELDS | {b"host", b"via", b"x-request-id", b"expect"}
 """Request fields that the gateway writes itself. ``Expect`` is answered here: the client is asked
@@ -46,16 +41,15 @@ _PERMANENT_REDIRECT = 308
 
 
 class ReverseProxy(Resource):
-    """Carries each request to the lease that its exchange names."""
+    """Carries each request to the lease that was looked up for it."""
 
     isLeaf = True
 
-    def __init__(self, router: Router) -> None:
-        super().__init__()
-        self._router = router
-
     def render(self, request: Request) -> int | bytes:
-        """Redirect to the lease's root, or start the carriage, which answers by itself."""
+        """Redirect to the lease's root, or start the carriage, which answers by itself.
+
+        Raises the reason where there is no lease.
+        """
         exchange = request.exchange
         if exchange.upstream_target is None:
             _, mark, query = request.uri.partition(b"?")
@@ -63,12 +57,8 @@ class ReverseProxy(Resource):
             request.setResponseCode(_PERMANENT_REDIRECT)
             request.setHeader(b"Location", location)
             return b""
-        carriage = Carriage(request, exchange.upstream_target)
-        found = self._router.find(exchange.lease or "")
-        if isinstance(found, Route):
-            carriage.start(found)
-        else:
-            carriage.wait_for(found)
+        route = route_of(request)
+        Carriage(request, exchange.upstream_target).start(route)
         return NOT_DONE_YET
 
 
@@ -82,7 +72,6 @@ class Carriage:
 
     __slots__ = (
         "_head_sent",
-        "_looking",
         "_over",
         "_request",
         "_stream",
@@ -95,39 +84,11 @@ class Carriage:
         self._request = request
         self._target = target
         self._upstream: UpstreamExchange | None = None
-        self._looking: Deferred[Route] | None = None
         self._stream: ResponseStream | None = None
         self._view: LeaseView | None = None
         self._head_sent = False
         self._over = False
         request.on_disconnect(self._client_gone)
-
-    def wait_for(self, route: Deferred[Route]) -> None:
-        """Start once it is known where the lease is."""
-        self._looking = route
-        route.addCallbacks(self._found, self._not_found)
-        route.addErrback(self._defect)
-
-    def _found(self, route: Route) -> None:
-        self._looking = None
-        if not self._over:
-            self.start(route)
-
-    def _not_found(self, failure: Failure) -> None:
-        self._looking = None
-        if self._over and failure.check(CancelledError):
-            return
-        error = failure.value
-        if not isinstance(error, GatewayError):
-            failure.raiseException()
-        elif not self._over:
-            self.response_failed(error)
-
-    def _defect(self, failure: Failure) -> None:
-        request_id = self._request.exchange.request_id
-        _log.failure("request could not be carried", failure, request_id=request_id)
-        if not self._over:
-            self.response_failed(fault("internal_error", "the request could not be carried"))
 
     def start(self, route: Route) -> None:
         """Send the request upstream; its body follows as the client sends it."""
@@ -273,8 +234,6 @@ class Carriage:
             return
         self._over = True
         self._stop_stream()
-        if self._looking is not None:
-            self._looking.cancel()
         self._cancel_upstream()
         self._leave_upstream()
 

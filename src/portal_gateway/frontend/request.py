@@ -33,6 +33,7 @@ from portal_gateway.wire.http_fields import content_length
 
 if TYPE_CHECKING:
     from portal_gateway.frontend.site import Site
+    from portal_gateway.relay.route import Route
 
 __all__ = ["Request", "Stream"]
 
@@ -95,6 +96,9 @@ class Request(StreamingRequest):
     ``method``, ``uri`` (the target) and ``path`` (the target without its query) are as sent;
     ``prepath`` and ``postpath`` are the decoded segments before and after the Resource.
     """
+
+    route: "Route | GatewayError | None" = None
+    """The way to the lease that the request is for, or why there is none; set by a guard."""
 
     code = _OK
     code_message: bytes | None = None

@@ -81,7 +81,7 @@ def build_tree(
     """The whole tree for one configuration. ``clock`` is the reactor's."""
 
     def for_websockets_and(others: IResource) -> IResource:
-        proxy = WebSocketProxy(router, clock, websockets, others)
+        proxy = WebSocketProxy(clock, websockets, others)
         return guarded(proxy, rules, wall_clock)
 
     def reasons() -> list[str]:
@@ -94,7 +94,7 @@ def build_tree(
     health.putChild(b"ready", Ready(reasons))
     root = NothingHere()
     root.putChild(b"health", health)
-    leases = for_websockets_and(ReverseProxy(router))
+    leases = for_websockets_and(ReverseProxy())
     root.putChild(b"peer", LeaseSpace(leases))
     root.putChild(b"ws", LeaseSpace(for_websockets_and(WebSocketsOnly()), b"/ws/"))
     return root if lease_host is None else ByHost(LeaseHosts(lease_host), leases, root)

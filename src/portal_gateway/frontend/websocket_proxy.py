@@ -14,6 +14,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from portal_gateway.config.model import WebSocketSection
 from portal_gateway.errors import GatewayError, fault
+from portal_gateway.frontend.lease_lookup import route_of
 from portal_gateway.frontend.proxy import Carriage
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.websocket_bridge import Bridge
@@ -26,7 +27,6 @@ from portal_gateway.policy.websocket_opening import (
     read_opening,
 )
 from portal_gateway.relay.route import Route
-from portal_gateway.relay.router import Router
 from portal_gateway.relay.tunnel import Tunnel
 from portal_gateway.wire.http1_response import ResponseHead
 from portal_gateway.wire.http_fields import Headers
@@ -37,33 +37,29 @@ _log = Logger()
 
 
 class WebSocketProxy(Resource):
-    """Carries WebSockets to the lease that the exchange names."""
+    """Carries WebSockets to the leases that were looked up for them."""
 
     isLeaf = True
 
-    def __init__(
-        self, router: Router, clock: IReactorTime, limits: WebSocketSection, within: IResource
-    ) -> None:
+    def __init__(self, clock: IReactorTime, limits: WebSocketSection, within: IResource) -> None:
         super().__init__()
-        self._router = router
         self._clock = clock
         self._limits = limits
         self._ends = Ends(clock, limits)
         self._within = within
 
     def render(self, request: Request) -> Any:
-        """Open a WebSocket, where that is asked for. Raises the refusal of a bad opening."""
+        """Open a WebSocket, where that is asked for.
+
+        Raises the refusal of a bad opening, and the reason where there is no lease.
+        """
         if not request.exchange.is_websocket:
             return self._within.render(request)
         opening = read_opening(request.head)
         if isinstance(opening, GatewayError):
             raise opening
-        carriage = _WebSocketCarriage(request, opening, self._ends, self._clock, self._limits)
-        found = self._router.find(request.exchange.lease or "")
-        if isinstance(found, Route):
-            carriage.start(found)
-        else:
-            carriage.wait_for(found)
+        route = route_of(request)
+        _WebSocketCarriage(request, opening, self._ends, self._clock, self._limits).start(route)
         return NOT_DONE_YET
 
 

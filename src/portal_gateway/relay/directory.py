@@ -159,6 +159,10 @@ class Directory:
             return None
         return self._table.find(name)
 
+    def names_of(self, lease: ListedLease) -> tuple[str, ...]:
+        """All that a lease of the last answer is known by, what it is called first."""
+        return self._table.names_of(lease)
+
     def resolve(self, name: str) -> Deferred[ListedLease]:
         """The lease that ``name`` (or id) means; asks the relay about a name that it did not list.
 

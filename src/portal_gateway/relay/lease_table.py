@@ -34,7 +34,7 @@ class LeaseTable:
     several holders. Raises ``ValueError`` for an empty pinned name.
     """
 
-    __slots__ = ("_by_id", "_by_name", "_folded", "_pins", "contested", "usurped")
+    __slots__ = ("_by_id", "_by_name", "_folded", "_names", "_pins", "contested", "usurped")
 
     def __init__(
         self, leases: Iterable[ListedLease] = (), pins: Mapping[str, str] | None = None
@@ -46,6 +46,7 @@ class LeaseTable:
         for lease in leases:
             by_id.setdefault(lease.id, lease)
         self._by_id = by_id
+        self._names: dict[str, tuple[str, ...]] = {}
         # Every way to address a lease exactly. ``None`` means: decided, there is nobody.
         self._by_name: dict[str, ListedLease | None] = dict(by_id)
         # The id that a folded name means; "" once it means more than one.
@@ -93,6 +94,22 @@ class LeaseTable:
         if is_lease_id(name):
             return None
         return self._by_id.get(self._folded.get(name.casefold(), ""))
+
+    def names_of(self, lease: ListedLease) -> tuple[str, ...]:
+        """All that a lease of this answer is known by: the names pinned to its id, the name that it
+        has by itself, its id. The first is what it is called.
+
+        A name that is pinned to another identity is not its own, whatever it says.
+        """
+        names = self._names.get(lease.id)
+        if names is None:
+            pinned = [name for name, pinned_id in self._pins.items() if pinned_id == lease.id]
+            own = lease.name
+            has_own = own and own not in self._pins and not is_lease_id(own)
+            names = (*pinned, *([own] if has_own else ()), lease.id)
+            # A lease may be pinned to its own id.
+            self._names[lease.id] = names = tuple(dict.fromkeys(names))
+        return names
 
     def pinned_name(self, name: str) -> str | None:
         """The pinned name that decides about ``name``, itself or through a difference in case."""

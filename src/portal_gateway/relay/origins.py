@@ -14,6 +14,7 @@ from portal_gateway.relay.pool import Pool
 from portal_gateway.relay.route import Route
 from portal_gateway.relay.tcp import tcp_endpoint
 from portal_gateway.wire.dns_label import label_of
+from portal_gateway.wire.identity import is_lease_id
 
 __all__ = ["HTTPRelay", "HTTPRelayURL", "origin_endpoint"]
 
@@ -89,15 +90,20 @@ class HTTPRelay:
             if label is None or len(label) + len(url.host) > _MAX_HOST_NAME:
                 return None
             host = label + url.host
-            return Route(self._pools.get(host), (host + url.authority_port).encode("ascii"))
+            return Route(
+                self._pools.get, host, (lease,), host=(host + url.authority_port).encode("ascii")
+            )
         authority = f"[{url.host}]" if ":" in url.host else url.host
         # Encoded in one way only, whatever way the client chose: a relay that tells two ways
         # apart has another lease under the second, and the guards have seen one name.
         base = f"{url.base}/peer/{quote(lease, safe=_SEGMENT_SAFE)}"
         return Route(
-            self._pools.get(url.host),
-            (authority + url.authority_port).encode("ascii"),
-            base.encode("ascii"),
+            self._pools.get,
+            url.host,
+            (lease,),
+            hides_names=is_lease_id(lease),
+            host=(authority + url.authority_port).encode("ascii"),
+            base=base.encode("ascii"),
         )
 
     def is_used(self, lease: str) -> bool:

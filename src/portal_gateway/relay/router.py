@@ -20,6 +20,8 @@ from portal_gateway.relay.origins import HTTPRelay
 from portal_gateway.relay.pool import Pool
 from portal_gateway.relay.route import Route
 from portal_gateway.relay.session import RelaySession
+from portal_gateway.wire.lease_names import folded
+from portal_gateway.wire.messages import ListedLease
 
 __all__ = ["Relay", "Router"]
 
@@ -50,9 +52,9 @@ class Relay:
         self._pools.close()
         return self.session.stop()
 
-    def pool(self, lease_id: str) -> Pool:
-        """The pool of connections to a lease of this relay."""
-        return self._pools.get(lease_id)
+    def route(self, lease: ListedLease) -> Route:
+        """The way to a lease that this relay lists."""
+        return Route(self._pools.get, lease.id, self.directory.names_of(lease))
 
 
 class Router:
@@ -70,7 +72,11 @@ class Router:
         leases: Mapping[str, LeaseSection] | None = None,
     ) -> None:
         self._leases = dict(leases or {})
-        self._origins = {name: self._as_configured(name, Route(p)) for name, p in origins.items()}
+        self._leases_without_case: dict[str, LeaseSection] = {}
+        for name, section in self._leases.items():
+            self._leases_without_case.setdefault(folded(name), section)
+        pools = dict(origins).__getitem__
+        self._origins = {name: self._as_configured(Route(pools, name, (name,))) for name in origins}
         self._relays = tuple(relays)
         self._http_relays = tuple(http_relays)
 
@@ -94,18 +100,27 @@ class Router:
             if relay.session.connected:
                 listed = relay.directory.find(lease)
                 if listed is not None:
-                    return self._as_configured(lease, Route(relay.pool(listed.id)))
+                    return self._as_configured(relay.route(listed))
         section = self._leases.get(lease)
         if self._http_relays and (section is None or section.identity is None):
             return self._find_by_http(lease)
         return self._ask(lease, self._relays)
 
-    def _as_configured(self, lease: str, route: Route) -> Route:
-        section = self._leases.get(lease)
+    def _as_configured(self, route: Route) -> Route:
+        section = self._section(route.names) if self._leases else None
         if section is None:
             return route
-        host = route.host if section.host_header is None else section.host_header.encode("ascii")
+        header = section.host_header
+        host = route.host if header is None else header.encode("ascii")
         return route._replace(host=host, rewrite=section.rewrite)
+
+    def _section(self, names: Sequence[str]) -> LeaseSection | None:
+        """What is configured for a lease under one of its names, if anything is."""
+        for name in names:
+            if name in self._leases:
+                return self._leases[name]
+        found = (self._leases_without_case.get(folded(name)) for name in names)
+        return next((section for section in found if section is not None), None)
 
     def _find_by_http(self, lease: str) -> Route | Deferred[Route]:
         connected = [relay for relay in self._relays if relay.session.connected]
@@ -125,9 +140,15 @@ class Router:
     def _http_route(self, lease: str) -> Route | None:
         for relay in self._http_relays:
             route = relay.route(lease)
-            if route is not None:
-                return self._as_configured(lease, route)
+            if route is None:
+                continue
+            if route.hides_names:
+                route = route._replace(names=(*self._pinned_to(lease), lease))
+            return self._as_configured(route)
         return None
+
+    def _pinned_to(self, lease_id: str) -> list[str]:
+        return [name for name, section in self._leases.items() if section.identity == lease_id]
 
     def _ask(self, lease: str, relays: Sequence[Relay]) -> Deferred[Route]:
         if not relays:
@@ -139,18 +160,16 @@ class Router:
             return fail(fault("lease_not_found", detail))
         questions = [self._ask_one(relay, lease) for relay in relays]
         answers = DeferredList(questions, fireOnOneCallback=True, consumeErrors=True)
-        return answers.addCallback(_first_or_gravest).addCallback(
-            lambda pool: self._as_configured(lease, Route(pool))
-        )
+        return answers.addCallback(_first_or_gravest).addCallback(self._as_configured)
 
     @staticmethod
-    def _ask_one(relay: Relay, lease: str) -> Deferred[Pool]:
-        return relay.directory.resolve(lease).addCallback(lambda listed: relay.pool(listed.id))
+    def _ask_one(relay: Relay, lease: str) -> Deferred[Route]:
+        return relay.directory.resolve(lease).addCallback(relay.route)
 
 
 def _first_or_gravest(
-    answers: tuple[Pool, int] | list[tuple[bool, Failure]],
-) -> Pool:
+    answers: tuple[Route, int] | list[tuple[bool, Failure]],
+) -> Route:
     """What `DeferredList` gives: the first success, or all failures where there was none."""
     if isinstance(answers, tuple):
         return answers[0]
