@@ -48,6 +48,8 @@ from portal_gateway.policy.address_sets import AddressSet
 from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
+from portal_gateway.policy.lease_access import LeaseAccess
+from portal_gateway.policy.lease_addresses import LeaseAddresses
 from portal_gateway.policy.rate_limits import RateLimits, Tables
 from portal_gateway.relay.client_tls import ClientTLS
 from portal_gateway.relay.conversations import ask_relay_info
@@ -72,8 +74,9 @@ T = TypeVar("T")
 class Gateway(MultiService):
     """Everything the daemon is: the relays, the tree, and the listener, started in that order.
 
-    ``tables`` are the buckets of the rate limits. ``announce`` is told the URL once requests are
-    taken. As a child of twistd's application it makes ``log`` the process's log.
+    ``tables`` are the buckets of the rate limits, ``site`` what answers requests. ``announce`` is
+    told the URL once requests are taken. As a child of twistd's application it makes ``log`` the
+    process's log.
     """
 
     def __init__(
@@ -109,12 +112,9 @@ class Gateway(MultiService):
             for name, lease in config.leases.items()
             if lease.origin is not None
         }
-        router = Router(origins, relays, http_relays, config.leases)
+        self._reactor = reactor
+        self._router = Router(origins, relays, http_relays, config.leases)
         self.tables = Tables()
-        rules = _rules(config, self.tables, router, reactor)
-        tree = build_tree(
-            router, rules, time.time, reactor, config.websocket, config.gateway.lease_host
-        )
 
         def serve(resource: IResource) -> Site:
             return Site(
@@ -134,14 +134,30 @@ class Gateway(MultiService):
         gateway = config.gateway
         tls = gateway.tls
         rotation = None if tls is None else Rotation(reactor, tls.files, ALPN)
+        self.site = serve(self.tree(config))
         listener = Listener(
-            reactor, gateway.listen, gateway.listen_endpoint, serve(tree), announce, rotation
+            reactor, gateway.listen, gateway.listen_endpoint, self.site, announce, rotation
         )
         self.addService(listener)
         if tls is not None and tls.redirect_from is not None:
             redirect = RedirectToHTTPS(lambda: tls.redirect_port or listener.port)
             self.addService(Listener(reactor, *tls.redirect_from, serve(redirect)))
         self.addService(sweeping(self.tables, reactor))
+
+    def tree(self, config: Config) -> IResource:
+        """The Resource tree by ``config``, over the upstreams and limits that are there.
+
+        In the place of ``site.resource`` it decides about every request that begins then.
+        """
+        rules = _rules(config, self.tables, self._router, self._reactor)
+        return build_tree(
+            self._router,
+            rules,
+            time.time,
+            self._reactor,
+            config.websocket,
+            config.gateway.lease_host,
+        )
 
     def setServiceParent(self, parent: object) -> None:
         """Join ``parent``; twistd asks its application which observer is to write the log."""
@@ -175,11 +191,23 @@ def _rules(config: Config, tables: Tables, router: Router, reactor: Any) -> Rule
     return Rules(
         KeyTable(config.auth.keys),
         addresses=AddressSet(whitelist.cidrs) if whitelist.enabled else None,
+        access=_lease_access(config),
+        lease_addresses=LeaseAddresses(
+            {name: lease.ip_allow for name, lease in config.leases.items() if lease.ip_allow}
+        ),
         limits=limits if limits.any else None,
         failed_attempts=None if failed is None else FailedAttempts(failed, tables.addresses),
         find=router.find,
         monotonic=reactor.seconds,
     )
+
+
+def _lease_access(config: Config) -> LeaseAccess | None:
+    """The rules, or None where every key may use every lease."""
+    if not config.lease_acl:
+        _log.info("no lease_acl is configured: every API key may use every lease")
+        return None
+    return LeaseAccess(config.lease_acl, default_allow=config.lease_acl_default == "allow")
 
 
 def _trusted_proxies(gateway: GatewaySection) -> TrustedProxies | None:

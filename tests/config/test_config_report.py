@@ -37,6 +37,7 @@ leases:
         "    ws://127.0.0.1:4017/relay",
         "    wss://portal.example.com/relay",
         "  - 3 leases configured (1 plain origin, 1 pinned to an identity)",
+        "  - every key may use every lease (there is no lease_acl)",
     ]
 
 
@@ -46,6 +47,7 @@ def test_warnings_come_last():
         "  - 1 API key loaded",
         "  - listens on 127.0.0.1:8080",
         "  - 0 relays configured",
+        "  - every key may use every lease (there is no lease_acl)",
         (
             "  - Warning: gateway.yaml: portal.relays: neither a relay nor a lease with a url is"
             " configured: no lease can be reached"

@@ -95,9 +95,13 @@ class World:
         self.origin = Origin()
         if origin:
             self.reactor.listenTCP(3000, self.origin)
+        self.open_upstreams()
         self.gateway.privilegedStartService()
         self.gateway.startService()
         self.reactor.settle()
+
+    def open_upstreams(self):
+        """What more has to be there before the gateway starts."""
 
     def connect(self, host="127.0.0.1"):
         wire = Wire()

@@ -31,6 +31,8 @@ __all__ = [
     "Config",
     "ForwardedField",
     "GatewaySection",
+    "LeaseDefault",
+    "LeaseRule",
     "LeaseSection",
     "LimitsSection",
     "LogFormat",
@@ -49,6 +51,7 @@ __all__ = [
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "text"]
+LeaseDefault = Literal["allow", "deny"]
 ForwardedField = Literal["either", "x-forwarded-for", "forwarded"]
 
 SCOPES = frozenset({"read", "write", "admin"})
@@ -259,19 +262,34 @@ class AddressListSection:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseRule:
+    """One entry of ``lease_acl``: who may use the leases whose names ``pattern`` matches.
+
+    That is ``everybody`` with a key, or those ``keys`` of which a digest stands here: the SHA-256
+    of a key or of a key's id.
+    """
+
+    pattern: str
+    keys: frozenset[bytes] = field(default=frozenset(), repr=False)
+    everybody: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseSection:
     """``leases.<name>``: what differs from looking the name up at the relays.
 
     ``url`` is a plain origin that takes the relay's place, ``tls`` is for that one; ``identity`` is
     the only lease id that is accepted under this name. At most one of ``url`` and ``identity`` is
     set. ``host_header`` is what the lease gets as ``Host``; ``rewrite`` says whether fields of its
-    answers are made to point below the path by which the client reaches it.
+    answers are made to point below the path by which the client reaches it. ``ip_allow`` are the
+    networks that it may be reached from, none for any.
     """
 
     url: str | None = None
     identity: str | None = None
     host_header: str | None = None
     rewrite: bool = True
+    ip_allow: tuple[Network, ...] = ()
     tls: UpstreamTLS = field(default_factory=UpstreamTLS)
 
     @property
@@ -325,13 +343,15 @@ class Config:
     """A whole configuration. ``source`` is the path it was read from.
 
     ``warnings`` are what is allowed but hardly meant, located like faults; they do not stop a
-    start.
+    start. Without a rule in ``lease_acl`` every key may use every lease.
     """
 
     gateway: GatewaySection = field(default_factory=GatewaySection)
     portal: PortalSection = field(default_factory=PortalSection)
     auth: AuthSection = field(default_factory=AuthSection)
     ip_whitelist: AddressListSection = field(default_factory=AddressListSection)
+    lease_acl: tuple[LeaseRule, ...] = ()
+    lease_acl_default: LeaseDefault = "deny"
     leases: Mapping[str, LeaseSection] = field(default_factory=lambda: MappingProxyType({}))
     sse: SSESection = field(default_factory=SSESection)
     websocket: WebSocketSection = field(default_factory=WebSocketSection)

@@ -12,6 +12,7 @@ __all__ = [
     "MAX_LEASE_NAME",
     "api_key",
     "key_id",
+    "key_named",
     "key_reference",
     "lease_identity",
     "lease_name",
@@ -25,6 +26,8 @@ _SHORT_API_KEY = 12
 
 _VISIBLE = re.compile(r"[!-~]+")
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_KEY_REFERENCE = "the id of a key"
+
 _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
 
 
@@ -70,7 +73,11 @@ def key_reference(value: Value) -> bytes:
 
     As it may be the key, no fault quotes it.
     """
-    found = name(value, secret=True, expected="the id of a key")
+    return key_named(name(value, secret=True, expected=_KEY_REFERENCE), value)
+
+
+def key_named(found: str, value: Value) -> bytes:
+    """The SHA-256 of what was found in ``value`` to name an API key."""
     if not 0 < len(found) <= MAX_API_KEY_LENGTH or not _VISIBLE.fullmatch(found):
         raise value.refuse(
             f"the id of an API key, or the key itself, is 1 to {MAX_API_KEY_LENGTH} visible"

@@ -134,9 +134,14 @@ class Value:
     def at(self, name: str) -> "Value":
         """The value of the entry ``name``, or this value itself when it has none."""
         if isinstance(self.node, document.Mapping):
+            merges = False
             for key, value in self.node.entries:
-                if isinstance(key, document.Scalar) and key.text == name:
-                    return self.below(value, name)
+                if isinstance(key, document.Scalar):
+                    if key.text == name:
+                        return self.below(value, name)
+                    merges |= key.text == _MERGE and key.plain
+            if merges:
+                return next((e.value for e in self.entries() if e.name == name), self)
         return self
 
     def items(self, expected: str = "a list") -> list["Value"]:

@@ -40,6 +40,7 @@ def describe(config: Config, now: datetime | None = None) -> list[str]:
             f"  - {_count(len(config.leases), 'lease')} configured"
             f" ({_count(origins, 'plain origin')}, {pinned} pinned to an identity)"
         )
+    lines.append(f"  - {_access(config)}")
     lines += _limits(config.rate_limit)
     lines += [f"  - Warning: {warning}" for warning in config.warnings]
     return lines
@@ -55,6 +56,13 @@ def _keys(config: Config, now: datetime) -> str:
     expired = sum(1 for key in keys if key.expires_at is not None and key.expires_at <= now)
     note = f" ({expired} expired)" if expired else ""
     return f"{_count(len(keys), 'API key')} loaded{note}"
+
+
+def _access(config: Config) -> str:
+    if not config.lease_acl:
+        return "every key may use every lease (there is no lease_acl)"
+    others = "open to every key" if config.lease_acl_default == "allow" else "closed"
+    return f"{_count(len(config.lease_acl), 'rule')} in lease_acl, other leases are {others}"
 
 
 def _shown(networks: Sequence[Network | None]) -> str:

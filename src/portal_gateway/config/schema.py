@@ -26,6 +26,7 @@ from portal_gateway.config.fields import (
     whole_number,
 )
 from portal_gateway.config.files import state_file
+from portal_gateway.config.lease_acl_section import lease_acl, lease_acl_names_keys
 from portal_gateway.config.model import (
     DEFAULT_SCOPES,
     LEASE_LABEL,
@@ -35,6 +36,7 @@ from portal_gateway.config.model import (
     Config,
     ForwardedField,
     GatewaySection,
+    LeaseDefault,
     LeaseSection,
     LimitsSection,
     LogFormat,
@@ -158,6 +160,15 @@ def _one_way_only(lease: LeaseSection, value: Value) -> None:
         )
 
 
+def _check_all(config: Config, value: Value) -> None:
+    if not config.lease_acl and config.lease_acl_default == "deny":
+        written = value.at("lease_acl_default")
+        if written is not value:
+            written.refuse("without a rule in lease_acl every key may use every lease")
+    overrides_name_keys(config, value)
+    lease_acl_names_keys(config, value)
+
+
 _API_KEY = Section(
     _api_key,
     {
@@ -253,6 +264,8 @@ CONFIG = Section(
             {"keys": list_of(_API_KEY, expected=_KEY_LIST, check=_keys_differ)},
         ),
         "ip_whitelist": IP_WHITELIST,
+        "lease_acl": lease_acl,
+        "lease_acl_default": choice("default", get_args(LeaseDefault)),
         "leases": mapping_of(
             lease_name,
             Section(
@@ -262,6 +275,7 @@ CONFIG = Section(
                     "identity": lease_identity,
                     "host_header": host_header,
                     "rewrite": true_or_false,
+                    "ip_allow": ip_allow,
                     "tls": UPSTREAM_TLS,
                 },
                 check=_one_way_only,
@@ -280,6 +294,6 @@ CONFIG = Section(
             },
         ),
     },
-    check=overrides_name_keys,
+    check=_check_all,
 )
 """The whole document."""

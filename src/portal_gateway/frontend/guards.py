@@ -26,6 +26,8 @@ from portal_gateway.frontend.request import Request
 from portal_gateway.policy.address_sets import AddressSet, address_refusal
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
+from portal_gateway.policy.lease_access import LeaseAccess, access_refusal, is_held_to_others
+from portal_gateway.policy.lease_addresses import LeaseAddresses
 from portal_gateway.policy.rate_limits import RateLimits
 from portal_gateway.policy.scopes import (
     ADMIN,
@@ -63,6 +65,8 @@ class Rules(NamedTuple):
     addresses: AddressSet | None = None
     limits: RateLimits | None = None
     failed_attempts: FailedAttempts | None = None
+    access: LeaseAccess | None = None
+    lease_addresses: LeaseAddresses | None = None
     find: Callable[[str], Route | Deferred[Route]] | None = None
     monotonic: Callable[[], float] = time.monotonic
 
@@ -131,6 +135,38 @@ def _lease_scope(_rules: Rules) -> Rule:
     return decide
 
 
+def _addresses_of_lease(rules: Rules) -> Rule | None:
+    lists = rules.lease_addresses
+    if not lists:
+        return None
+
+    def decide(request: Request, _now: float) -> Verdict:
+        exchange = request.exchange
+        if lists.admits(
+            exchange.client_address, exchange.lease_names, hides_names=exchange.hides_names
+        ):
+            return None
+        return address_refusal("this lease")
+
+    return decide
+
+
+def _lease_access(rules: Rules) -> Rule:
+    access = rules.access
+
+    def decide(request: Request, _now: float) -> Verdict:
+        exchange = request.exchange
+        caller = exchange.caller
+        names = exchange.lease_names
+        if caller is None or is_held_to_others(caller, names):
+            return access_refusal()
+        if access is None or access.admits(caller, names, hides_names=exchange.hides_names):
+            return None
+        return access_refusal()
+
+    return decide
+
+
 def _admin_scope(_rules: Rules) -> Rule:
     def decide(request: Request, _now: float) -> Verdict:
         return None if ADMIN in scopes_of(request.exchange.caller) else scope_refusal(ADMIN)
@@ -150,6 +186,8 @@ GUARDS: Sequence[MakeRule] = (
     _addresses_of_caller,
     _lease,
     _lease_scope,
+    _lease_access,
+    _addresses_of_lease,
     _limits,
 )
 """Every guard in front of a lease, in the order in which they are asked.

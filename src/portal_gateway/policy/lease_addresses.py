@@ -1,0 +1,43 @@
+"""Which addresses may reach which leases, beside what holds for all of them."""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from portal_gateway.policy.address_sets import AddressSet
+from portal_gateway.wire.ip_addresses import Network
+from portal_gateway.wire.lease_names import folded
+
+__all__ = ["LeaseAddresses"]
+
+_MOST_KNOWN = 4096
+"""Leases whose lists are kept once they were found, as in `portal_gateway.policy.lease_access`."""
+
+
+class LeaseAddresses:
+    """The lists of leases, by the names that the configuration has. Every list of a lease holds.
+
+    Where only a relay knows the names of a lease, every list that there is does.
+    """
+
+    __slots__ = ("_lists", "_lists_of")
+
+    def __init__(self, lists: Mapping[str, Iterable[Network]]) -> None:
+        self._lists: dict[str, list[AddressSet]] = {}
+        for name, networks in lists.items():
+            self._lists.setdefault(folded(name), []).append(AddressSet(networks))
+        self._lists_of = lru_cache(maxsize=_MOST_KNOWN)(self._find)
+
+    def __len__(self) -> int:
+        return len(self._lists)
+
+    def admits(self, address: str, names: tuple[str, ...], *, hides_names: bool = False) -> bool:
+        """Whether a client may reach the lease that has these names."""
+        return all(address in allowed for allowed in self._lists_of(names, hides_names))
+
+    def _find(
+        self,
+        names: tuple[str, ...],
+        hides_names: bool,
+    ) -> list[AddressSet]:
+        keys = self._lists if hides_names else dict.fromkeys(map(folded, names))
+        return [allowed for key in keys for allowed in self._lists.get(key, ())]

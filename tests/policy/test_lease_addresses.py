@@ -1,0 +1,55 @@
+from ipaddress import ip_network
+
+import pytest
+
+from portal_gateway.policy.lease_addresses import LeaseAddresses
+
+ID = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+OFFICE, LAB, ELSEWHERE = "203.0.113.7", "198.51.100.42", "192.0.2.1"
+
+LISTS = LeaseAddresses(
+    {
+        "Tool": [ip_network("203.0.113.0/24"), ip_network("198.51.100.42")],
+        "lab": [ip_network("198.51.100.0/24")],
+        ID: [ip_network("203.0.113.0/24")],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "allowed"),
+    [
+        (("other",), [OFFICE, LAB, ELSEWHERE]),
+        ((), [OFFICE, LAB, ELSEWHERE]),
+        (("Tool",), [OFFICE, LAB]),
+        (("tool",), [OFFICE, LAB]),
+        (("TOOL", "A" * 26), [OFFICE, LAB]),
+        (("lab", "tool", "A" * 26), [LAB]),
+        (("other", ID), [OFFICE]),
+        (("lab", ID), []),
+        ((ID.lower(),), [OFFICE, LAB, ELSEWHERE]),
+    ],
+)
+def test_every_list_of_a_lease_holds(names, allowed):
+    addresses = [OFFICE, LAB, ELSEWHERE]
+    assert [address for address in addresses if LISTS.admits(address, names)] == allowed
+
+
+def test_where_names_are_hidden_all_lists_hold():
+    addresses = [OFFICE, LAB, ELSEWHERE]
+    names = ("A" * 26,)
+    assert not any(LISTS.admits(address, names, hides_names=True) for address in addresses)
+    one = LeaseAddresses({"lab": [ip_network("198.51.100.0/24")]})
+    assert [a for a in addresses if one.admits(a, names, hides_names=True)] == [LAB]
+
+
+def test_two_entries_in_two_cases_are_both_for_the_lease():
+    lists = LeaseAddresses({"Lab": [ip_network(OFFICE)], "lab": [ip_network(LAB)]})
+    assert not lists.admits(OFFICE, ("lab",))
+    assert not lists.admits(LAB, ("LAB",))
+
+
+def test_nothing_is_configured():
+    assert not LeaseAddresses({})
+    assert LISTS
