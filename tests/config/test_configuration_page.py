@@ -36,6 +36,9 @@ SECTIONS = {
     "rate_limit": "rate_limit: {%s: x}",
     "rate_limit.per_key": "rate_limit: {per_key: {%s: x}}",
     "rate_limit.failed_auth": "rate_limit: {failed_auth: {%s: x}}",
+    "rate_limit.storage": "rate_limit: {storage: {%s: x}}",
+    "rate_limit.storage.redis": "rate_limit: {storage: {redis: {%s: x}}}",
+    "rate_limit.storage.redis.tls": "rate_limit: {storage: {redis: {tls: {%s: x}}}}",
     "logging": "logging: {%s: x}",
 }
 
@@ -60,6 +63,9 @@ def test_every_key_is_described_and_no_other():
         "leases.<name>.tls",
         "rate_limit.per_key",
         "rate_limit.failed_auth",
+        "rate_limit.storage",
+        "rate_limit.storage.redis",
+        "rate_limit.storage.redis.tls",
     }
     assert keys == KEYS
 
@@ -73,7 +79,8 @@ def test_every_section_is_described():
 def test_every_example_is_valid(example, tmp_path, certificate):
     (tmp_path / "relay-ca.pem").write_bytes(certificate)
     Certified(now=datetime.now(UTC)).write(tmp_path)
-    environ = {"API_KEY_1": "sk_live_from_environment_1", "API_KEY_2": "sk_live_from_environment_2"}
+    environ = {f"API_KEY_{n}": f"sk_live_from_environment_{n}" for n in (1, 2)}
+    environ["REDIS_PASSWORD"] = "a password"
     load_config_text(example, "example", environ, directory=tmp_path)
 
 

@@ -19,6 +19,7 @@ from portal_gateway.config.rate_limits import (
     RateSection,
 )
 from portal_gateway.config.reading import Reader, Value
+from portal_gateway.config.storage_section import storage
 
 __all__ = ["RATE_LIMIT", "overrides_name_keys"]
 
@@ -144,6 +145,7 @@ RATE_LIMIT: Reader[RateLimitSection] = Section(
         "failed_auth": Section(
             _failed_auth, {"enabled": true_or_false, **_KEYS_OF_A_RATE}, check=_one_unit_if_any
         ),
+        "storage": storage,
     },
 )
 """The whole section."""

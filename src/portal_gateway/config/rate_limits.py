@@ -7,12 +7,18 @@ A field that is not in the file has the default that stands here, as in
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
+
+from portal_gateway.config.upstream_tls import UpstreamTLS
 
 __all__ = [
     "KeyRates",
     "RateLimitSection",
     "RateSection",
 ]
+
+
+OnFailure = Literal["local", "open", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,36 @@ class KeyRates:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSection:
+    """``rate_limit.storage.redis``: one Redis, or what speaks like it.
+
+    ``timeout`` is seconds for one answer. ``prefix`` is what its keys begin with. ``tls`` is
+    ``None`` where it is reached without TLS.
+    """
+
+    host: str
+    port: int
+    db: int = 0
+    pool_size: int = 2
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: UpstreamTLS | None = None
+    prefix: str = "portal-gateway"
+    timeout: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSection:
+    """``rate_limit.storage``: where tokens are counted; in memory where ``redis`` is ``None``.
+
+    ``on_failure`` is what holds while Redis cannot be asked.
+    """
+
+    redis: RedisSection | None = None
+    on_failure: OnFailure = "local"
+
+
 @dataclass(frozen=True, slots=True)
 class RateLimitSection:
     """``rate_limit``. A rate that is ``None``, or is not there, is no limit.
@@ -53,3 +89,4 @@ class RateLimitSection:
         default_factory=lambda: MappingProxyType({})
     )
     failed_auth: RateSection | None = RateSection(10, 1, 100)
+    storage: StorageSection = field(default_factory=StorageSection)

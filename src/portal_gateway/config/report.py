@@ -83,7 +83,9 @@ def _limits(section: RateLimitSection) -> list[str]:
     ]
     if not found:
         return []
-    return [f"  - rate limits: {', '.join(found)}"]
+    redis = section.storage.redis
+    where = "" if redis is None else f", counted in Redis at {redis.host}:{redis.port}"
+    return [f"  - rate limits: {', '.join(found)}{where}"]
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,0 +1,1 @@
+"""Stores outside of the process: Redis."""
