@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from os import environ
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -32,12 +32,13 @@ from portal_gateway.config.model import (
     RelaySection,
     UpstreamTLS,
 )
+from portal_gateway.config.rate_limits import RedisSection
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
 from portal_gateway.frontend.negotiation import ALPN
 from portal_gateway.frontend.problem import problem_response
-from portal_gateway.frontend.rate_limiter import sweeping
+from portal_gateway.frontend.rate_limiter import RateLimiter, sweeping
 from portal_gateway.frontend.redirect import RedirectToHTTPS
 from portal_gateway.frontend.response_stream import StreamRules
 from portal_gateway.frontend.routes import build_tree
@@ -64,6 +65,9 @@ from portal_gateway.tls.rotation import Rotation
 from portal_gateway.wire.identity import Credential
 from portal_gateway.wire.messages import RelayInfo
 
+if TYPE_CHECKING:
+    from portal_gateway.store.redis import RedisScripts
+
 __all__ = ["Gateway", "Options", "ask", "makeService", "run", "use_monotonic_time"]
 
 _log = Logger()
@@ -74,9 +78,9 @@ T = TypeVar("T")
 class Gateway(MultiService):
     """Everything the daemon is: the relays, the tree, and the listener, started in that order.
 
-    ``tables`` are the buckets of the rate limits, ``site`` what answers requests. ``announce`` is
-    told the URL once requests are taken. As a child of twistd's application it makes ``log`` the
-    process's log.
+    ``tables`` are the buckets of the rate limits, ``redis`` where they are shared, if they are.
+    ``site`` is what answers requests. ``announce`` is told the URL once requests are taken. As a
+    child of twistd's application it makes ``log`` the process's log.
     """
 
     def __init__(
@@ -115,6 +119,8 @@ class Gateway(MultiService):
         self._reactor = reactor
         self._router = Router(origins, relays, http_relays, config.leases)
         self.tables = Tables()
+        storage = config.rate_limit.storage
+        self.redis = None if storage.redis is None else _redis(storage.redis, reactor)
 
         def serve(resource: IResource) -> Site:
             return Site(
@@ -130,7 +136,11 @@ class Gateway(MultiService):
 
         closed_at_end: list[Callable[[], None]] = [pool.close for pool in origins.values()]
         closed_at_end += [relay.close for relay in http_relays]
-        self.addService(_Upstreams(relays, closed_at_end))
+        started: list[Callable[[], None]] = [relay.start for relay in relays]
+        if self.redis is not None:
+            started.append(self.redis.start)
+            closed_at_end.append(self.redis.stop)
+        self.addService(_Upstreams(relays, started, closed_at_end))
         gateway = config.gateway
         tls = gateway.tls
         rotation = None if tls is None else Rotation(reactor, tls.files, ALPN)
@@ -149,7 +159,8 @@ class Gateway(MultiService):
 
         In the place of ``site.resource`` it decides about every request that begins then.
         """
-        rules = _rules(config, self.tables, self._router, self._reactor)
+        limiter = _rate_limiter(config, self.tables, self.redis, self._reactor)
+        rules = _rules(config, limiter, self.tables, self._router, self._reactor)
         return build_tree(
             self._router,
             rules,
@@ -184,8 +195,9 @@ class Gateway(MultiService):
         return result
 
 
-def _rules(config: Config, tables: Tables, router: Router, reactor: Any) -> Rules:
-    limits = RateLimits(config.rate_limit, config.auth.keys, tables)
+def _rules(
+    config: Config, limiter: RateLimiter | None, tables: Tables, router: Router, reactor: Any
+) -> Rules:
     failed = config.rate_limit.failed_auth
     whitelist = config.ip_whitelist
     return Rules(
@@ -195,7 +207,7 @@ def _rules(config: Config, tables: Tables, router: Router, reactor: Any) -> Rule
         lease_addresses=LeaseAddresses(
             {name: lease.ip_allow for name, lease in config.leases.items() if lease.ip_allow}
         ),
-        limits=limits if limits.any else None,
+        limiter=limiter,
         failed_attempts=None if failed is None else FailedAttempts(failed, tables.addresses),
         find=router.find,
         monotonic=reactor.seconds,
@@ -208,6 +220,32 @@ def _lease_access(config: Config) -> LeaseAccess | None:
         _log.info("no lease_acl is configured: every API key may use every lease")
         return None
     return LeaseAccess(config.lease_acl, default_allow=config.lease_acl_default == "allow")
+
+
+def _rate_limiter(
+    config: Config, tables: Tables, redis: "RedisScripts | None", reactor: Any
+) -> RateLimiter | None:
+    section = config.rate_limit
+    if redis is None:
+        limits = RateLimits(section, config.auth.keys, tables)
+        return RateLimiter(limits, reactor.seconds) if limits.any else None
+    # As below.
+    from portal_gateway.frontend.shared_rate_limiter import SharedRateLimiter  # noqa: PLC0415
+    from portal_gateway.store.shared_buckets import SharedBuckets  # noqa: PLC0415
+
+    shared = SharedBuckets(redis)
+    limits = RateLimits(section, config.auth.keys, tables, shared.prepare)
+    on_failure = section.storage.on_failure
+    return SharedRateLimiter(limits, reactor.seconds, shared, on_failure) if limits.any else None
+
+
+def _redis(settings: RedisSection, reactor: Any) -> "RedisScripts":
+    # Its library imports the reactor, which twistd has chosen by now.
+    from portal_gateway.store.redis import RedisScripts  # noqa: PLC0415
+
+    tls = None if settings.tls is None else ClientTLS(settings.tls)
+    endpoint = origin_endpoint(reactor, settings.host, settings.port, tls)
+    return RedisScripts(endpoint, settings, reactor)
 
 
 def _trusted_proxies(gateway: GatewaySection) -> TrustedProxies | None:
@@ -256,14 +294,20 @@ def _lease_endpoint(reactor: Any, origin: Origin, tls: UpstreamTLS) -> IStreamCl
 class _Upstreams(Service):
     """Keeps the relays' sessions up, and closes every upstream connection at the end."""
 
-    def __init__(self, relays: list[Relay], closed_at_end: list[Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        relays: list[Relay],
+        started: list[Callable[[], None]],
+        closed_at_end: list[Callable[[], None]],
+    ) -> None:
         self._relays = relays
+        self._started = started
         self._closed_at_end = closed_at_end
 
     def startService(self) -> None:
         super().startService()
-        for relay in self._relays:
-            relay.start()
+        for start in self._started:
+            start()
 
     def stopService(self) -> Deferred[list[None]]:
         super().stopService()

@@ -202,9 +202,24 @@ def test_tokens_are_taken_from_all_limits_or_from_none():
     assert admitted(limits, Caller("carol"), "other") == 2
 
 
-def test_every_limit_has_its_name():
-    limits = limits_of(ALL).of(ALICE, "tool")
-    assert limits.names == ("global:", "key:alice", "lease:tool")
+def test_a_store_is_prepared_once_for_what_a_key_and_a_lease_have_together():
+    prepared = []
+
+    def prepare(names, rates):
+        prepared.append((names, rates))
+        return len(prepared)
+
+    config = load_config_text(ALL, "test.yaml", {})
+    limits = RateLimits(config.rate_limit, (), Tables(), prepare)
+    assert limits.of(ALICE, "tool").prepared == 1
+    assert limits.of(ALICE, "other").prepared == 2
+    assert limits.of(ALICE, "tool").prepared == 1
+    rates = [(SECOND, 10 * SECOND), (SECOND, 4 * SECOND), (SECOND, 6 * SECOND)]
+    assert prepared == [
+        (["global:", "key:alice", "lease:tool"], rates),
+        (["global:", "key:alice"], rates[:2]),
+    ]
+    assert limits_of(ALL).of(ALICE, "tool").prepared is None
 
 
 def test_without_limits_nothing_is_told_and_nothing_kept():

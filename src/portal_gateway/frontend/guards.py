@@ -28,7 +28,6 @@ from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
 from portal_gateway.policy.lease_access import LeaseAccess, access_refusal, is_held_to_others
 from portal_gateway.policy.lease_addresses import LeaseAddresses
-from portal_gateway.policy.rate_limits import RateLimits
 from portal_gateway.policy.scopes import (
     ADMIN,
     EVERYTHING_AT_LEASES,
@@ -58,12 +57,12 @@ over before it fires. Meanwhile nobody reads the request's body: of it no more i
 class Rules(NamedTuple):
     """What the guards decide by, compiled from the configuration.
 
-    What is ``None`` decides nothing. ``monotonic`` is a clock that never goes back, for limits.
+    What is ``None`` decides nothing. ``monotonic`` is a clock that never goes back.
     """
 
     keys: KeyTable
     addresses: AddressSet | None = None
-    limits: RateLimits | None = None
+    limiter: RateLimiter | None = None
     failed_attempts: FailedAttempts | None = None
     access: LeaseAccess | None = None
     lease_addresses: LeaseAddresses | None = None
@@ -175,7 +174,7 @@ def _admin_scope(_rules: Rules) -> Rule:
 
 
 def _limits(rules: Rules) -> Rule | None:
-    return None if rules.limits is None else RateLimiter(rules.limits, rules.monotonic).decide
+    return None if rules.limiter is None else rules.limiter.decide
 
 
 MakeRule = Callable[[Rules], Rule | None]

@@ -8,13 +8,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from portal_gateway.errors import GatewayError
-from portal_gateway.exchange import Caller
+from portal_gateway.exchange import Caller, Exchange
 from portal_gateway.frontend.request import Request
 from portal_gateway.policy.failed_attempts import FailedAttempts
 from portal_gateway.policy.rate_limits import RateLimits, Tables
+from portal_gateway.policy.request_limits import RequestLimits
 from portal_gateway.policy.token_bucket import SECOND, take
 
-__all__ = ["RateLimiter", "limit_failures", "sweeping"]
+__all__ = ["RateLimiter", "Verdict", "limit_failures", "sweeping"]
 
 Verdict = GatewayError | None
 
@@ -37,12 +38,18 @@ class RateLimiter:
         self._limits = limits
         self._seconds = seconds
 
-    def decide(self, request: Request, _now: float) -> GatewayError | None:
+    def decide(self, request: Request, _now: float) -> Verdict | Deferred[Verdict]:
         """Take a token of every limit of the request, or give the refusal."""
         exchange = request.exchange
         limits = self._limits.of(exchange.caller or _NOBODY, exchange.lease or "")
-        if limits is None:
-            return None
+        return None if limits is None else self.take(exchange, limits)
+
+    def take(self, exchange: Exchange, limits: RequestLimits) -> Verdict | Deferred[Verdict]:
+        """Decide about a request for which there are limits."""
+        return self.take_from_memory(exchange, limits)
+
+    def take_from_memory(self, exchange: Exchange, limits: RequestLimits) -> Verdict:
+        """Decide by the buckets of this process."""
         admitted, until_full = take(limits.buckets, int(self._seconds() * SECOND))
         exchange.response_fields += limits.fields(until_full)
         return None if admitted else limits.refusal(until_full)

@@ -13,7 +13,7 @@ from typing import Final
 from portal_gateway.config.model import ApiKey, key_digest
 from portal_gateway.config.rate_limits import KeyRates, RateLimitSection
 from portal_gateway.exchange import Caller
-from portal_gateway.policy.request_limits import Limit, NamedLimit, RequestLimits
+from portal_gateway.policy.request_limits import Limit, NamedLimit, Prepare, RequestLimits
 from portal_gateway.policy.token_bucket import Bucket, BucketTable
 
 __all__ = ["RateLimits", "Tables"]
@@ -59,10 +59,20 @@ class Tables:
 
 
 class RateLimits:
-    """The limits of a configuration, over ``tables``. ``keys`` are those of the configuration."""
+    """The limits of a configuration, over ``tables``.
 
-    def __init__(self, section: RateLimitSection, keys: Iterable[ApiKey], tables: Tables) -> None:
+    ``keys`` are those of the configuration. ``prepare`` is for a store that gateways share.
+    """
+
+    def __init__(
+        self,
+        section: RateLimitSection,
+        keys: Iterable[ApiKey],
+        tables: Tables,
+        prepare: Prepare | None = None,
+    ) -> None:
         self._tables = tables
+        self._prepare = prepare
         self._everything = Limit.of(section.everything)
         self._per_key = _KeyLimits(section.per_key, keys)
         self._per_lease = {name: Limit.of(rate) for name, rate in section.per_lease.items()}
@@ -96,7 +106,7 @@ class RateLimits:
             for name, key, table, limit in found
             if limit is not None
         ]
-        return RequestLimits.of(limits) if limits else None
+        return RequestLimits.of(limits, self._prepare) if limits else None
 
 
 class _KeyLimits:

@@ -9,16 +9,16 @@ its burst in the time in which it fills up. ``t`` is when there will be one requ
 All but the numbers is put together once and kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from portal_gateway.config.rate_limits import RateSection
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.policy.token_bucket import SECOND, Bucket, Rate
 from portal_gateway.wire.http_fields import Headers
 
-__all__ = ["Limit", "NamedLimit", "RequestLimits"]
+__all__ = ["Limit", "NamedLimit", "Prepare", "RequestLimits"]
 
 
 class Limit(NamedTuple):
@@ -40,6 +40,11 @@ class Limit(NamedTuple):
 _EACH = {1: "a second", 60: "a minute", 3600: "an hour"}
 
 
+Prepare = Callable[[Sequence[str], Sequence[tuple[int, int]]], object]
+"""Makes what a store wants to be asked with, of the name of each bucket among all there are and of
+its interval and depth."""
+
+
 class NamedLimit(NamedTuple):
     """One limit of a request: the name that its answer tells, its words, and its bucket."""
 
@@ -52,20 +57,22 @@ class NamedLimit(NamedTuple):
 class RequestLimits:
     """The limits of one key's requests to one lease, and what is prebuilt of their answers.
 
-    ``buckets`` are what a request takes tokens out of. ``names`` has the name of each bucket among
-    all there are, which is its place in a store that gateways share.
+    ``buckets`` are what a request takes tokens out of. ``prepared`` is what a store that gateways
+    share wants for them.
     """
 
     buckets: tuple[Bucket, ...]
-    names: tuple[str, ...]
+    prepared: Any
     _limits: tuple[NamedLimit, ...]
     _policy: tuple[bytes, bytes]
     _template: bytes
     _quotas: tuple[tuple[bytes, bytes], ...]
 
     @classmethod
-    def of(cls, limits: Sequence[NamedLimit]) -> "RequestLimits":
+    def of(cls, limits: Sequence[NamedLimit], prepare: Prepare | None = None) -> "RequestLimits":
         """Put them together."""
+        names = [f"{limit.name}:{limit.bucket.key}" for limit in limits]
+        rates = [(limit.bucket.rate.interval, limit.bucket.rate.depth) for limit in limits]
         policies = []
         quotas = []
         for name, (rate, _), _bucket in limits:
@@ -74,7 +81,7 @@ class RequestLimits:
             quotas.append((b"X-RateLimit-Limit", b"%d" % rate.burst))
         return cls(
             tuple(limit.bucket for limit in limits),
-            tuple(f"{limit.name}:{limit.bucket.key}" for limit in limits),
+            None if prepare is None else prepare(names, rates),
             tuple(limits),
             (b"RateLimit-Policy", b", ".join(policies)),
             b", ".join(b'"%s";r=%%d;t=%%d' % limit.name.encode("ascii") for limit in limits),

@@ -72,13 +72,15 @@ class RedisFigures:
     """What there is to measure.
 
     ``usable`` is ``None`` until the first attempt has come to something. ``transitions`` counts
-    changes of it, ``failures`` questions that failed, ``attempts`` those to connect, ``loads`` how
-    often a script had to be sent as a whole.
+    changes of it, ``failures`` questions that failed, ``fallbacks`` requests that were decided
+    without Redis, ``attempts`` those to connect, ``loads`` how often a script had to be sent as a
+    whole.
     """
 
     usable: bool | None = None
     transitions: int = 0
     failures: int = 0
+    fallbacks: int = 0
     attempts: int = 0
     loads: int = 0
 
