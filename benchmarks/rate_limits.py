@@ -27,13 +27,13 @@ MB = 1_000_000
 def time_per_request() -> None:
     often = RateSection(1_000_000, 1, 10_000_000)
     section = RateLimitSection(often, KeyRates(often), {"tool": often})
-    limits = RateLimits(section, (), Tables())
+    limits = RateLimits(section, Tables())
     caller = Caller("key_0123456789ab")
     told: list[tuple[bytes, bytes]] = []
     seconds = time.monotonic
 
     def decide() -> None:
-        found = limits.of(caller, "tool")
+        found = limits.of(caller, ("tool", "AAAA"))
         assert found is not None
         admitted, until_full = take(found.buckets, int(seconds() * SECOND))
         assert admitted

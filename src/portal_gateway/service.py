@@ -227,14 +227,14 @@ def _rate_limiter(
 ) -> RateLimiter | None:
     section = config.rate_limit
     if redis is None:
-        limits = RateLimits(section, config.auth.keys, tables)
+        limits = RateLimits(section, tables)
         return RateLimiter(limits, reactor.seconds) if limits.any else None
     # As below.
     from portal_gateway.frontend.shared_rate_limiter import SharedRateLimiter  # noqa: PLC0415
     from portal_gateway.store.shared_buckets import SharedBuckets  # noqa: PLC0415
 
     shared = SharedBuckets(redis)
-    limits = RateLimits(section, config.auth.keys, tables, shared.prepare)
+    limits = RateLimits(section, tables, shared.prepare)
     on_failure = section.storage.on_failure
     return SharedRateLimiter(limits, reactor.seconds, shared, on_failure) if limits.any else None
 

@@ -157,6 +157,10 @@ BAD = {
         "global",
         'unknown key "request_per_second"; did you mean "requests_per_second"?',
     ),
+    "per_lease: {Tool: 5, tool: 6}": (
+        "per_lease",
+        "the same pattern as on line 3: case makes no difference",
+    ),
     "per_lease: {a/b: 5}": ('per_lease["a/b"]', 'bad lease name "a/b"'),
 }
 

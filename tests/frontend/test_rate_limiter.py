@@ -1,27 +1,12 @@
-"""Rate limits over a whole gateway in memory: the acceptance criteria of features 2.1 to 2.3."""
+"""Rate limits over a whole gateway in memory: what counts, what does not, and failed attempts."""
 
 import json
 
 import pytest
-from gateway_world import KEY, World, head_of
 
 from portal_gateway.service import use_monotonic_time
-
-CONFIG = f"""
-gateway:
-  listen: "127.0.0.1:8080"
-auth:
-  keys:
-    - {{id: tester, key: "{KEY}"}}
-    - {{id: other, key: sk_live_other_0123}}
-    - {{id: premium, key: sk_live_premium}}
-    - {{id: reader, key: sk_live_reader_0123, scopes: [read]}}
-leases:
-  tool:
-    url: "http://127.0.0.1:3000"
-  second:
-    url: "http://127.0.0.1:3000"
-"""
+from tests.frontend.gateway_world import KEY, World
+from tests.frontend.limited_world import FIELDS, Answer, Limited
 
 GLOBAL = """
 rate_limit:
@@ -42,56 +27,6 @@ rate_limit:
     tool: 5
 """
 
-FIELDS = {
-    b"ratelimit-policy",
-    b"ratelimit",
-    b"x-ratelimit-limit",
-    b"x-ratelimit-remaining",
-    b"x-ratelimit-reset",
-}
-
-
-class Answer:
-    """What a client got: the gateway's refusal, or the lease's answer."""
-
-    def __init__(self, received):
-        first, fields, self.body = head_of(received)
-        self.status = int(first.split()[1])
-        self.fields = {name.lower(): value for name, value in fields}
-        told = [name for name, _ in fields if name.lower() in FIELDS]
-        assert len(set(told)) == len(told)
-
-    @property
-    def limits(self):
-        return {name for name in self.fields if name in FIELDS}
-
-
-class Limited(World):
-    """A gateway with limits, and a lease that answers everything at once."""
-
-    def __init__(self, limits, config=CONFIG):
-        super().__init__(config + limits)
-        self.reached = 0
-
-    def ask(self, target="/peer/tool/", **options):
-        wire = super().ask(target, fields=["Connection: close"], **options)
-        for origin in self.origin.wires:
-            if origin.received:
-                origin.received = b""
-                self.reached += 1
-                origin.send(b"HTTP/1.1 204 No Content\r\nX-Of: lease\r\n\r\n")
-        self.reactor.settle()
-        return Answer(wire.received)
-
-    def admitted(self, most=100, **options):
-        """How many requests are answered by the lease before one is refused."""
-        for n in range(most):
-            answer = self.ask(**options)
-            if answer.status != 204:
-                assert answer.status == 429
-                return n
-        return most
-
 
 @pytest.fixture
 def limited():
@@ -104,102 +39,6 @@ def limited():
     yield make
     for world in worlds:
         world.stop()
-
-
-# 2.1
-
-
-def test_2_1_requests_over_the_limit_return_429(limited):
-    world = limited(GLOBAL)
-    assert world.admitted() == 20
-    assert world.reached == 20
-    answer = world.ask()
-    assert world.reached == 20
-    assert answer.status == 429
-    assert answer.fields[b"content-type"] == b"application/problem+json"
-    assert answer.fields[b"retry-after"] == b"1"
-    problem = json.loads(answer.body)
-    assert problem["error"] == "rate_limit_exceeded"
-    assert problem["detail"] == (
-        "the limit of 10 requests a second to the gateway is reached; wait 1 s"
-    )
-
-
-def test_2_1_rate_limit_headers_are_in_every_response(limited):
-    world = limited(GLOBAL)
-    answers = [world.ask(), world.ask("/peer/tool"), world.ask("/peer/nobody/"), world.ask()]
-    assert [answer.status for answer in answers] == [204, 308, 404, 204]
-    for used, answer in enumerate(answers, 1):
-        assert answer.limits == FIELDS
-        assert answer.fields[b"ratelimit-policy"] == b'"global";q=20;w=2'
-        assert answer.fields[b"ratelimit"] == b'"global";r=%d;t=1' % (20 - used)
-        assert answer.fields[b"x-ratelimit-remaining"] == b"%d" % (20 - used)
-    world.admitted()
-    refused = world.ask()
-    assert refused.limits == FIELDS
-    assert refused.fields[b"ratelimit"] == b'"global";r=0;t=1'
-
-
-def test_2_1_burst_traffic_is_handled(limited):
-    world = limited(GLOBAL)
-    assert world.admitted() == 20
-    world.reactor.advance(1)
-    assert world.admitted() == 10
-    world.reactor.advance(60)
-    assert world.admitted() == 20
-
-
-def test_2_1_who_waits_as_long_as_retry_after_says_is_served(limited):
-    world = limited("\nrate_limit: {global: {requests_per_minute: 6, burst: 1}}")
-    assert world.admitted() == 1
-    world.reactor.advance(0.5)
-    refused = world.ask()
-    assert refused.fields[b"retry-after"] == b"10"
-    world.reactor.advance(10)
-    assert world.ask().status == 204
-
-
-# 2.2
-
-
-def test_2_2_each_key_is_tracked_separately(limited):
-    world = limited(PER_KEY)
-    assert world.admitted() == 4
-    assert world.admitted(key="sk_live_other_0123") == 4
-    assert world.admitted() == 0
-
-
-def test_2_2_override_limits_work(limited):
-    world = limited(PER_KEY)
-    assert world.admitted(key="sk_live_premium") == 40
-
-
-def test_2_2_rate_limit_headers_show_remaining(limited):
-    world = limited(PER_KEY)
-    remaining = [world.ask().fields[b"x-ratelimit-remaining"] for _ in range(5)]
-    assert remaining == [b"3", b"2", b"1", b"0", b"0"]
-
-
-# 2.3
-
-
-def test_2_3_each_lease_is_limited_independently_and_over_all_keys(limited):
-    world = limited(PER_LEASE)
-    assert world.admitted(key="sk_live_premium") == 5
-    assert world.admitted() == 0
-    answer = world.ask("/peer/second/")
-    assert answer.status == 204
-    assert answer.limits == set()
-
-
-def test_2_3_every_way_to_a_lease_is_the_same_lease(limited):
-    world = limited(PER_LEASE)
-    for target in ("/peer/tool/", "/peer/%74ool/x", "/peer/tool", "/ws/tool/", "/peer/tool/?a=b"):
-        assert world.ask(target).status != 429
-    assert world.ask("/peer/t%6fol/").status == 429
-
-
-# All of them, and what does not count.
 
 
 def test_a_request_that_one_limit_refuses_costs_no_other(limited):

@@ -3,6 +3,7 @@
 import pytest
 
 from portal_gateway.config.loading import load_config_text
+from portal_gateway.config.model import key_digest
 from portal_gateway.exchange import Caller
 from portal_gateway.policy import rate_limits
 from portal_gateway.policy.rate_limits import RateLimits, Tables
@@ -15,18 +16,19 @@ BOB = Caller("bob")
 
 def limits_of(text, tables=None):
     config = load_config_text(text, "test.yaml", {})
-    return RateLimits(config.rate_limit, config.auth.keys, Tables() if tables is None else tables)
+    return RateLimits(config.rate_limit, Tables() if tables is None else tables)
 
 
-def ask(limits, caller=ALICE, lease="tool", now=START):
-    """Whether a request is admitted."""
-    found = limits.of(caller, lease)
+def ask(limits, caller=ALICE, lease="tool", now=START, **options):
+    """Whether a request is admitted; ``lease`` is its name, or all of them."""
+    names = (lease,) if isinstance(lease, str) else lease
+    found = limits.of(caller, names, **options)
     return found is None or take(found.buckets, now)[0]
 
 
-def admitted(limits, caller=ALICE, lease="tool", now=START, most=10_000):
+def admitted(limits, caller=ALICE, lease="tool", now=START, most=10_000, **options):
     """How many requests are admitted in one moment."""
-    return next(n for n in range(most) if not ask(limits, caller, lease, now))
+    return next(n for n in range(most) if not ask(limits, caller, lease, now, **options))
 
 
 GLOBAL = """
@@ -89,7 +91,7 @@ def test_2_1_no_memory_leaks():
     tables = Tables()
     limits = limits_of(GLOBAL + "  per_key: {default: 10}\n  per_lease: {tool: 10}\n", tables)
     for n in range(30_000):
-        limits.of(Caller(f"key_{n}"), f"no-such-lease-{n}")
+        limits.of(Caller(f"key_{n}"), (f"no-such-lease-{n}",))
         ask(limits, Caller(f"key_{n}"), now=START + n * SECOND // 1000)
     assert len(limits._known) <= rate_limits._MOST_PUT_TOGETHER
     assert len(tables) <= 30_002
@@ -118,13 +120,13 @@ def test_2_2_default_limits_are_applied_to_every_lease_together():
 @pytest.mark.parametrize(
     ("caller", "most"),
     [
-        (Caller("premium"), 2000),
+        (Caller("premium", digest=key_digest(b"sk_live_premium")), 2000),
         (Caller("alice"), 200),
         (Caller("from-database", source="database"), 7),
         (Caller("other", plan="team"), 300),
         (Caller("other", plan="free"), 5),
         (Caller("other", plan="no such plan"), 200),
-        (Caller("premium", plan="free"), 2000),
+        (Caller("k_1", plan="free", digest=key_digest(b"sk_live_premium")), 2000),
         (Caller("\ud800", source="jwt"), 200),
     ],
 )
@@ -134,11 +136,11 @@ def test_2_2_override_limits_work(caller, most):
 
 def test_2_2_a_key_may_be_unlimited():
     limits = limits_of(PER_KEY)
-    assert limits.of(Caller("gold"), "tool") is None
+    assert limits.of(Caller("gold"), ("tool",)) is None
 
 
 def test_2_2_the_remaining_requests_are_shown():
-    limits = limits_of(PER_KEY).of(ALICE, "tool")
+    limits = limits_of(PER_KEY).of(ALICE, ("tool",))
     shown = [dict(limits.fields(take(limits.buckets, START)[1])) for _ in range(3)]
     assert [fields[b"X-RateLimit-Remaining"] for fields in shown] == [b"199", b"198", b"197"]
 
@@ -175,8 +177,54 @@ def test_2_3_limits_are_configurable_per_lease():
     )
     assert admitted(limits, lease="other") == 3
     assert ask(limits, lease="other", now=START + 2 * SECOND)
-    assert limits.of(ALICE, "free") is None
-    assert limits.of(ALICE, "not there") is None
+    assert limits.of(ALICE, ("free",)) is None
+    assert limits.of(ALICE, ("not there",)) is None
+
+
+ID = "AAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+PATTERNS = f"""
+rate_limit:
+  per_lease:
+    "mcp-*": 20
+    "mcp-files-*": 5
+    "mcp-files-big": unlimited
+    "mcp-Exact": 7
+    "{ID}": 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "most"),
+    [
+        (("mcp-one",), 20),
+        (("MCP-One",), 20),
+        (("mcp-files-x",), 5),
+        (("mcp-exact",), 7),
+        (("other", ID), 3),
+        # As equally specific rules go, the lowest.
+        (("mcp-exact", ID), 3),
+        (("mcp-exact", "mcp-files-big"), 7),
+    ],
+)
+def test_2_3_limits_are_configurable_by_patterns(names, most):
+    limits = limits_of(PATTERNS)
+    assert admitted(limits, lease=names) == most
+
+
+def test_2_3_each_lease_of_a_pattern_has_a_limit_of_its_own():
+    limits = limits_of(PATTERNS)
+    assert admitted(limits, lease="mcp-one") == 20
+    assert admitted(limits, lease="mcp-two") == 20
+    assert limits.of(ALICE, ("mcp-files-big",)) is None
+    assert limits.of(ALICE, ("other",)) is None
+
+
+def test_2_3_a_lease_whose_names_nobody_knows_cannot_step_out_of_its_limit():
+    limits = limits_of(PATTERNS)
+    other = "B" * 26
+    assert admitted(limits, lease=(other,), hides_names=True) == 3
+    assert admitted(limits_of(PATTERNS), lease=("pinned", ID), hides_names=True) == 3
 
 
 # All of them.
@@ -210,22 +258,22 @@ def test_a_store_is_prepared_once_for_what_a_key_and_a_lease_have_together():
         return len(prepared)
 
     config = load_config_text(ALL, "test.yaml", {})
-    limits = RateLimits(config.rate_limit, (), Tables(), prepare)
-    assert limits.of(ALICE, "tool").prepared == 1
-    assert limits.of(ALICE, "other").prepared == 2
-    assert limits.of(ALICE, "tool").prepared == 1
+    limits = RateLimits(config.rate_limit, Tables(), prepare)
+    assert limits.of(ALICE, ("tool",)).prepared == 1
+    assert limits.of(ALICE, ("other",)).prepared == 2
+    assert limits.of(ALICE, ("tool",)).prepared == 1
     rates = [(SECOND, 10 * SECOND), (SECOND, 4 * SECOND), (SECOND, 6 * SECOND)]
     assert prepared == [
         (["global:", "key:alice", "lease:tool"], rates),
         (["global:", "key:alice"], rates[:2]),
     ]
-    assert limits_of(ALL).of(ALICE, "tool").prepared is None
+    assert limits_of(ALL).of(ALICE, ("tool",)).prepared is None
 
 
 def test_without_limits_nothing_is_told_and_nothing_kept():
     limits = limits_of("rate_limit: {}")
     assert not limits.any
-    assert limits.of(ALICE, "tool") is None
+    assert limits.of(ALICE, ("tool",)) is None
 
 
 @pytest.mark.parametrize("text", [GLOBAL, PER_KEY, PER_LEASE])

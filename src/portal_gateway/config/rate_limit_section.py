@@ -1,5 +1,6 @@
 """The section ``rate_limit``: its keys."""
 
+from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
@@ -20,6 +21,7 @@ from portal_gateway.config.rate_limits import (
 )
 from portal_gateway.config.reading import Reader, Value
 from portal_gateway.config.storage_section import storage
+from portal_gateway.wire.lease_names import normal_pattern
 
 __all__ = ["RATE_LIMIT", "overrides_name_keys"]
 
@@ -97,6 +99,23 @@ def _one_unit_if_any(rate: RateSection | None, value: Value) -> None:
         _one_unit(rate, value)
 
 
+def _per_lease(value: Value) -> Mapping[str, RateSection | None]:
+    """Reads rates by patterns of lease names."""
+    found = _BY_LEASE(value)
+    first: dict[str, Value] = {}
+    with value.reading.all_or_refused():
+        for entry, pattern in zip(value.entries(), found, strict=True):
+            earlier = first.setdefault(normal_pattern(pattern), entry.key)
+            if earlier is not entry.key:
+                entry.key.refuse(
+                    f"the same pattern as on line {earlier.line}: case makes no difference"
+                )
+    return found
+
+
+_BY_LEASE = mapping_of(lease_name, rate_or_unlimited)
+
+
 def _plan_name(value: Value) -> str:
     found = name(value, expected="the name of a plan")
     if not found or not found.isprintable():
@@ -141,7 +160,7 @@ RATE_LIMIT: Reader[RateLimitSection] = Section(
                 "overrides": mapping_of(key_reference, rate_or_unlimited, secret_names=True),
             },
         ),
-        "per_lease": mapping_of(lease_name, rate_or_unlimited),
+        "per_lease": _per_lease,
         "failed_auth": Section(
             _failed_auth, {"enabled": true_or_false, **_KEYS_OF_A_RATE}, check=_one_unit_if_any
         ),

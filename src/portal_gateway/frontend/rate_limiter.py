@@ -41,7 +41,9 @@ class RateLimiter:
     def decide(self, request: Request, _now: float) -> Verdict | Deferred[Verdict]:
         """Take a token of every limit of the request, or give the refusal."""
         exchange = request.exchange
-        limits = self._limits.of(exchange.caller or _NOBODY, exchange.lease or "")
+        limits = self._limits.of(
+            exchange.caller or _NOBODY, exchange.lease_names, hides_names=exchange.hides_names
+        )
         return None if limits is None else self.take(exchange, limits)
 
     def take(self, exchange: Exchange, limits: RequestLimits) -> Verdict | Deferred[Verdict]:

@@ -4,15 +4,21 @@ Three limits hold for a request, each where it is configured: ``global`` for all
 ``key`` for those of its key, ``lease`` for those to its lease whoever sends them. It takes a token
 of each or of none.
 
+The limit of a lease is that of the pattern that says most about it, by whichever of its names or
+its id; where several say equally much, the lowest. Of a lease that was asked for by its id where
+only a relay knows its names, it is that of the id, or else the lowest that there is, since each
+pattern could be for one of its names.
+
 What a key and a lease have together is put together once and kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Final
 
-from portal_gateway.config.model import ApiKey, key_digest
-from portal_gateway.config.rate_limits import KeyRates, RateLimitSection
+from portal_gateway.config.model import key_digest
+from portal_gateway.config.rate_limits import KeyRates, RateLimitSection, RateSection
 from portal_gateway.exchange import Caller
+from portal_gateway.policy.lease_patterns import PatternIndex
 from portal_gateway.policy.request_limits import Limit, NamedLimit, Prepare, RequestLimits
 from portal_gateway.policy.token_bucket import Bucket, BucketTable
 
@@ -61,31 +67,33 @@ class Tables:
 class RateLimits:
     """The limits of a configuration, over ``tables``.
 
-    ``keys`` are those of the configuration. ``prepare`` is for a store that gateways share.
+    ``prepare`` is for a store that gateways share.
     """
 
     def __init__(
-        self,
-        section: RateLimitSection,
-        keys: Iterable[ApiKey],
-        tables: Tables,
-        prepare: Prepare | None = None,
+        self, section: RateLimitSection, tables: Tables, prepare: Prepare | None = None
     ) -> None:
         self._tables = tables
         self._prepare = prepare
         self._everything = Limit.of(section.everything)
-        self._per_key = _KeyLimits(section.per_key, keys)
-        self._per_lease = {name: Limit.of(rate) for name, rate in section.per_lease.items()}
-        self._known: dict[tuple[str, str, str], RequestLimits | None] = {}
+        self._per_key = _KeyLimits(section.per_key)
+        self._per_lease = _LeaseLimits(section.per_lease)
+        self._known: dict[_Which, RequestLimits | None] = {}
 
     @property
     def any(self) -> bool:
         """Whether there is a limit at all."""
-        return bool(self._everything or self._per_key.any or self._per_lease)
+        return bool(self._everything or self._per_key.any or self._per_lease.any)
 
-    def of(self, caller: Caller, lease: str) -> RequestLimits | None:
-        """The limits of a caller's requests to a lease; ``None`` where there are none."""
-        which = (caller.key_id, caller.plan, lease)
+    def of(
+        self, caller: Caller, names: tuple[str, ...], *, hides_names: bool = False
+    ) -> RequestLimits | None:
+        """The limits of a caller's requests to a lease; ``None`` where there are none.
+
+        ``names`` are all that the lease is known by, what it is called first, and ``hides_names``
+        says that it may have others.
+        """
+        which = (caller.key_id, caller.digest, caller.plan, names, hides_names)
         try:
             return self._known[which]
         except KeyError:
@@ -94,12 +102,15 @@ class RateLimits:
             limits = self._known[which] = self._put_together(*which)
             return limits
 
-    def _put_together(self, key_id: str, plan: str, lease: str) -> RequestLimits | None:
+    def _put_together(
+        self, key_id: str, digest: bytes, plan: str, names: tuple[str, ...], hides_names: bool
+    ) -> RequestLimits | None:
         tables = self._tables
+        lease = names[0] if names else ""
         found = (
             ("global", "", tables.everything, self._everything),
-            ("key", key_id, tables.keys, self._per_key.of(key_id, plan)),
-            ("lease", lease, tables.leases, self._per_lease.get(lease)),
+            ("key", key_id, tables.keys, self._per_key.of(key_id, digest, plan)),
+            ("lease", lease, tables.leases, self._per_lease.of(names, hides_names=hides_names)),
         )
         limits = [
             NamedLimit(name, limit, Bucket(table, key, limit.rate))
@@ -109,24 +120,44 @@ class RateLimits:
         return RequestLimits.of(limits, self._prepare) if limits else None
 
 
+_Which = tuple[str, bytes, str, tuple[str, ...], bool]
+
+
 class _KeyLimits:
     """The limit of each key: what is written for the key, else for its plan, else for all."""
 
-    def __init__(self, rates: KeyRates, keys: Iterable[ApiKey]) -> None:
+    def __init__(self, rates: KeyRates) -> None:
         self._default = Limit.of(rates.default)
         self._plans = {plan: Limit.of(rate) for plan, rate in rates.plans.items()}
         self._overrides = {digest: Limit.of(rate) for digest, rate in rates.overrides.items()}
-        # A key may be written as itself. The keys of a database are known by their ids only.
-        self._by_id = {
-            key.id: self._overrides[key.digest] for key in keys if key.digest in self._overrides
-        }
         self.any = bool(self._default or self._plans or self._overrides)
 
-    def of(self, key_id: str, plan: str) -> Limit | None:
-        if key_id in self._by_id:
-            return self._by_id[key_id]
+    def of(self, key_id: str, digest: bytes, plan: str) -> Limit | None:
         # A token's claim can hold what is no Unicode text.
-        digest = key_digest(key_id.encode("utf-8", "surrogatepass"))
-        if digest in self._overrides:
-            return self._overrides[digest]
+        for written in (key_digest(key_id.encode("utf-8", "surrogatepass")), digest):
+            if written in self._overrides:
+                return self._overrides[written]
         return self._plans.get(plan, self._default)
+
+
+class _LeaseLimits:
+    """The limit of each lease, by the patterns of its names."""
+
+    def __init__(self, rates: Mapping[str, RateSection | None]) -> None:
+        # An index tells values apart by their identity, and None is one.
+        self._limits = [(pattern, (Limit.of(rate),)) for pattern, rate in rates.items()]
+        self._index = PatternIndex(self._limits)
+        self.any = bool(self._limits)
+
+    def of(self, names: tuple[str, ...], *, hides_names: bool) -> Limit | None:
+        index = self._index
+        found = index.exact(names) if hides_names else index.most_specific(names)
+        if not found and hides_names:
+            found = [value for _, value in self._limits]
+        limits = [limit for (limit,) in found if limit is not None]
+        return min(limits, key=_height, default=None)
+
+
+def _height(limit: Limit) -> tuple[float, int]:
+    """Lower for less."""
+    return 1 / limit.rate.interval, limit.rate.burst
