@@ -60,6 +60,8 @@ _ROWS = (
     Cause("missing_api_key", 401, "An API key is needed"),
     Cause("invalid_api_key", 401, "The API key is not valid"),
     Cause("expired_api_key", 401, "The API key has expired"),
+    Cause("invalid_token", 401, "The token is not valid"),
+    Cause("expired_token", 401, "The token has expired"),
     Cause("address_not_allowed", 403, "The client's address is not allowed"),
     Cause("insufficient_scope", 403, "The credential's scopes do not reach that far"),
     Cause("lease_access_denied", 403, "The credential is not for this lease"),
@@ -77,6 +79,7 @@ _ROWS = (
     Cause("internal_error", 500, "The gateway failed", None, "proxy_internal_error"),
     Cause("method_not_implemented", 501, "The method is not supported", closes=True),
     Cause("keys_unavailable", 503, "Keys cannot be looked up", 5, "proxy_internal_error"),
+    Cause("token_keys_unavailable", 503, "Tokens cannot be verified", 5, "proxy_internal_error"),
     Cause("limits_unavailable", 503, "Limits cannot be counted", 5, "proxy_internal_error"),
     # What the relay or the lease did.
     Cause("upstream_closed", 502, "The lease closed the connection", None, "connection_terminated"),

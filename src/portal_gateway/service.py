@@ -43,6 +43,7 @@ from portal_gateway.frontend.redirect import RedirectToHTTPS
 from portal_gateway.frontend.response_stream import StreamRules
 from portal_gateway.frontend.routes import build_tree
 from portal_gateway.frontend.site import Site
+from portal_gateway.frontend.tokens import Tokens, make_tokens
 from portal_gateway.observe.logs import Log, Sink
 from portal_gateway.observe.request_ids import request_id
 from portal_gateway.policy.address_sets import AddressSet
@@ -119,6 +120,7 @@ class Gateway(MultiService):
         self._reactor = reactor
         self._router = Router(origins, relays, http_relays, config.leases)
         self.tables = Tables()
+        self._tokens: Tokens | None = None
         storage = config.rate_limit.storage
         self.redis = None if storage.redis is None else _redis(storage.redis, reactor)
 
@@ -160,7 +162,8 @@ class Gateway(MultiService):
         In the place of ``site.resource`` it decides about every request that begins then.
         """
         limiter = _rate_limiter(config, self.tables, self.redis, self._reactor)
-        rules = _rules(config, limiter, self.tables, self._router, self._reactor)
+        tokens = self._tokens_by(config)
+        rules = _rules(config, tokens, limiter, self.tables, self._router, self._reactor)
         return build_tree(
             self._router,
             rules,
@@ -169,6 +172,18 @@ class Gateway(MultiService):
             config.websocket,
             config.gateway.lease_host,
         )
+
+    def _tokens_by(self, config: Config) -> Tokens | None:
+        """What judges tokens: the same as before for the same section, with the keys it has."""
+        before = self._tokens
+        section = config.auth.jwt
+        if before is None or before.section != section:
+            if before is not None and before.source is not None:
+                before.source.disownServiceParent()
+            self._tokens = make_tokens(section, self._reactor)
+            if self._tokens is not None and self._tokens.source is not None:
+                self.addService(self._tokens.source)
+        return self._tokens
 
     def setServiceParent(self, parent: object) -> None:
         """Join ``parent``; twistd asks its application which observer is to write the log."""
@@ -196,12 +211,18 @@ class Gateway(MultiService):
 
 
 def _rules(
-    config: Config, limiter: RateLimiter | None, tables: Tables, router: Router, reactor: Any
+    config: Config,
+    tokens: Tokens | None,
+    limiter: RateLimiter | None,
+    tables: Tables,
+    router: Router,
+    reactor: Any,
 ) -> Rules:
     failed = config.rate_limit.failed_auth
     whitelist = config.ip_whitelist
     return Rules(
         KeyTable(config.auth.keys),
+        tokens=tokens,
         addresses=AddressSet(whitelist.cidrs) if whitelist.enabled else None,
         access=_lease_access(config),
         lease_addresses=LeaseAddresses(

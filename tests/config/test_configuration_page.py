@@ -28,6 +28,9 @@ SECTIONS = {
     "portal.pool": "portal: {pool: {%s: x}}",
     "auth": "auth: {keys: [], %s: x}",
     "auth.keys[]": "auth: {keys: [{%s: x}]}",
+    "auth.jwt": "auth: {jwt: {%s: x}}",
+    "auth.jwt.tls": "auth: {jwt: {tls: {%s: x}}}",
+    "auth.jwt.claims": "auth: {jwt: {claims: {%s: x}}}",
     "ip_whitelist": "ip_whitelist: {%s: x}",
     "leases.<name>": "leases: {a: {%s: x}}",
     "leases.<name>.tls": "leases: {a: {url: https://a, tls: {%s: x}}}",
@@ -61,6 +64,9 @@ def test_every_key_is_described_and_no_other():
         "portal.pool",
         "portal.relays[].tls",
         "leases.<name>.tls",
+        "auth.jwt",
+        "auth.jwt.tls",
+        "auth.jwt.claims",
         "rate_limit.per_key",
         "rate_limit.failed_auth",
         "rate_limit.storage",
@@ -81,6 +87,7 @@ def test_every_example_is_valid(example, tmp_path, certificate):
     Certified(now=datetime.now(UTC)).write(tmp_path)
     environ = {f"API_KEY_{n}": f"sk_live_from_environment_{n}" for n in (1, 2)}
     environ["REDIS_PASSWORD"] = "a password"
+    environ["JWT_SECRET"] = "a secret of 32 bytes and some more"
     load_config_text(example, "example", environ, directory=tmp_path)
 
 

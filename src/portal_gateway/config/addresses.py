@@ -18,6 +18,7 @@ __all__ = [
     "ListenAddress",
     "host_and_port",
     "host_header",
+    "http_url",
     "lease_host",
     "listen_address",
     "origin_url",
@@ -185,6 +186,11 @@ def origin_url(value: Value) -> str:
     return found
 
 
+def http_url(value: Value) -> str:
+    """Reads the URL of something that is fetched: ``http://`` or ``https://``, without a user."""
+    return _read_url(value, _PLAIN_SCHEMES, "not a URL with http:// or https://", query=True)
+
+
 def server_name(value: Value) -> str:
     """Reads the name that a server is asked for by TLS: a host name or an IP address."""
     found = text(value, expected="a host name")
@@ -228,11 +234,17 @@ def _is_any_host(host: str) -> bool:
 
 
 def _read_url(
-    value: Value, schemes: tuple[str, ...], otherwise: str, *, lease_label: bool = False
+    value: Value,
+    schemes: tuple[str, ...],
+    otherwise: str,
+    *,
+    lease_label: bool = False,
+    query: bool = False,
 ) -> str:
     """Read an absolute URL (RFC 3986 section 3). It is never quoted: it may hold a password.
 
-    With ``lease_label`` the host of an HTTP URL may start with ``{lease}.``
+    With ``lease_label`` the host of an HTTP URL may start with ``{lease}.``, with ``query`` the URL
+    may have one.
     """
     whole = text(value, expected="a URL").text
     scheme, mark, rest = whole.partition("://")
@@ -254,8 +266,8 @@ def _read_url(
         raise value.refuse("the URL's host or port is malformed") from None
     if parts.username is not None or parts.password is not None:
         raise value.refuse("the URL must not hold a user name or password")
-    if "?" in found or "#" in found:
-        raise value.refuse("the URL must not hold a query or fragment")
+    if "#" in found or ("?" in found and not query):
+        raise value.refuse(f"the URL must not hold a {'' if query else 'query or '}fragment")
     if port == 0 or parts.netloc.endswith(":"):
         raise value.refuse(f"the URL's port must be from 1 to {MAX_PORT}")
     if not _is_host(parts):

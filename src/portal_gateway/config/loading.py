@@ -42,17 +42,27 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise ConfigInvalid([Fault(source, line, column, "", "not UTF-8 text")]) from None
     config = load_config_text(text, source, environ, directory=path.absolute().parent)
-    if config.auth.keys and mode & _READABLE_BY_ALL and stat.S_ISREG(mode):
+    where, secret = _secret_in(config)
+    if secret and mode & _READABLE_BY_ALL and stat.S_ISREG(mode):
         warning = Fault(
             source,
             0,
             0,
-            "auth.keys",
+            where,
             f"the file can be read by every user (mode {stat.S_IMODE(mode):04o});"
-            " chmod 640 it, or take the keys from the environment",
+            f" chmod 640 it, or take {secret} from the environment",
         )
         config = dataclasses.replace(config, warnings=(*config.warnings, warning))
     return config
+
+
+def _secret_in(config: Config) -> tuple[str, str]:
+    """Where the file may have a secret itself, and what that is."""
+    if config.auth.keys:
+        return "auth.keys", "the keys"
+    if config.auth.jwt is not None and config.auth.jwt.secret is not None:
+        return "auth.jwt.secret", "the secret"
+    return "", ""
 
 
 def load_config_text(
@@ -84,7 +94,7 @@ def load_config_text(
 
 def _warn(config: Config, value: Value) -> None:
     """Note what is allowed, but leaves the gateway with nothing to do."""
-    if not config.auth.keys:
+    if not config.auth.keys and config.auth.jwt is None:
         value.reading.note_warning(
             Fault(
                 value.reading.source,

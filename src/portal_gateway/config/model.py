@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from portal_gateway.config.faults import Fault
+from portal_gateway.config.jwt_tokens import JWTSection
 from portal_gateway.config.rate_limits import RateLimitSection
 from portal_gateway.config.upstream_tls import UpstreamTLS
 from portal_gateway.tls.files import TLSFiles
@@ -248,9 +249,10 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class AuthSection:
-    """``auth``: who may call. Without keys every request is refused."""
+    """``auth``: who may call. Without keys or tokens every request is refused."""
 
     keys: tuple[ApiKey, ...] = ()
+    jwt: JWTSection | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from portal_gateway.config.scalars import quote
 from portal_gateway.wire.identity import is_lease_id
 
 __all__ = [
+    "JWT_KEY_ID_PREFIX",
     "MAX_LEASE_NAME",
     "api_key",
     "key_id",
@@ -20,6 +21,9 @@ __all__ = [
 
 MAX_LEASE_NAME = 256
 """Bytes of a lease name in UTF-8: a path segment holds it with every byte percent-encoded."""
+
+JWT_KEY_ID_PREFIX = "jwt:"
+"""What the key id of a token's holder starts with, and no other key's."""
 
 _SHORT_API_KEY = 12
 """Characters below which a key can be found by trying, the more so with a prefix like ``sk_``."""
@@ -65,6 +69,8 @@ def key_id(value: Value) -> str:
         raise value.refuse(
             "an id has 1 to 64 letters, digits and . _ : @ - and starts with a letter or digit"
         )
+    if found.startswith(JWT_KEY_ID_PREFIX):
+        raise value.refuse(f"ids that start with {JWT_KEY_ID_PREFIX} are those of tokens' holders")
     return found
 
 

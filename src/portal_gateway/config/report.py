@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from portal_gateway.config.faults import Fault
+from portal_gateway.config.jwt_tokens import JWTSection
 from portal_gateway.config.model import Config
 from portal_gateway.config.rate_limits import RateLimitSection
+from portal_gateway.config.scalars import quote
 from portal_gateway.wire.ip_addresses import Network
 
 __all__ = ["describe", "describe_faults"]
@@ -22,6 +24,8 @@ def describe(config: Config, now: datetime | None = None) -> list[str]:
     if now is None:
         now = datetime.now(UTC)
     lines = ["Configuration valid", f"  - {_keys(config, now)}"]
+    if config.auth.jwt is not None:
+        lines.append(f"  - {_tokens(config.auth.jwt)}")
     gateway = config.gateway
     secure = " with TLS" if gateway.tls is not None else ""
     lines.append(f"  - listens on {gateway.listen}{secure}")
@@ -63,6 +67,16 @@ def _access(config: Config) -> str:
         return "every key may use every lease (there is no lease_acl)"
     others = "open to every key" if config.lease_acl_default == "allow" else "closed"
     return f"{_count(len(config.lease_acl), 'rule')} in lease_acl, other leases are {others}"
+
+
+def _tokens(jwt: JWTSection) -> str:
+    claims = jwt.claims
+    parties = [
+        f"{name} {quote(value)}"
+        for name, value in (("issuer", claims.issuer), ("audience", claims.audience))
+        if value is not None
+    ]
+    return ", ".join([f"JWTs by {jwt.algorithm}", *parties])
 
 
 def _shown(networks: Sequence[Network | None]) -> str:

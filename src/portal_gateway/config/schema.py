@@ -26,6 +26,7 @@ from portal_gateway.config.fields import (
     whole_number,
 )
 from portal_gateway.config.files import state_file
+from portal_gateway.config.jwt_section import JWT
 from portal_gateway.config.lease_acl_section import lease_acl, lease_acl_names_keys
 from portal_gateway.config.model import (
     DEFAULT_SCOPES,
@@ -261,7 +262,7 @@ CONFIG = Section(
         "portal": _PORTAL,
         "auth": Section(
             AuthSection,
-            {"keys": list_of(_API_KEY, expected=_KEY_LIST, check=_keys_differ)},
+            {"keys": list_of(_API_KEY, expected=_KEY_LIST, check=_keys_differ), "jwt": JWT},
         ),
         "ip_whitelist": IP_WHITELIST,
         "lease_acl": lease_acl,

@@ -19,10 +19,11 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from portal_gateway.errors import GatewayError
-from portal_gateway.exchange import Caller
+from portal_gateway.frontend.authentication import authentication
 from portal_gateway.frontend.lease_lookup import look_up
 from portal_gateway.frontend.rate_limiter import RateLimiter, limit_failures
 from portal_gateway.frontend.request import Request
+from portal_gateway.frontend.tokens import Tokens
 from portal_gateway.policy.address_sets import AddressSet, address_refusal
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
@@ -61,6 +62,7 @@ class Rules(NamedTuple):
     """
 
     keys: KeyTable
+    tokens: Tokens | None = None
     addresses: AddressSet | None = None
     limiter: RateLimiter | None = None
     failed_attempts: FailedAttempts | None = None
@@ -84,15 +86,7 @@ def _addresses(rules: Rules) -> Rule | None:
 
 
 def _authentication(rules: Rules) -> Rule:
-    authenticate = rules.keys.authenticate
-
-    def decide(request: Request, now: float) -> Verdict:
-        caller = authenticate(request.head.headers, now)
-        if isinstance(caller, Caller):
-            request.exchange.caller = caller
-            return None
-        return caller
-
+    decide = authentication(rules.keys, rules.tokens)
     if rules.failed_attempts is None:
         return decide
     return limit_failures(decide, rules.failed_attempts, rules.monotonic)

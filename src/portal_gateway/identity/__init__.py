@@ -1,0 +1,1 @@
+"""What tells who callers are, where that has to be fetched: the keys of tokens' issuers."""
