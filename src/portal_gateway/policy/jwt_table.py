@@ -62,6 +62,10 @@ class TokenTable:
     def use(self, keys: KeySet) -> None:
         """Verify with these from now on."""
         self._keys = keys
+        self.forget()
+
+    def forget(self) -> None:
+        """Have every token verified anew."""
         self._known.clear()
 
     def look_up(self, credential: bytes, now: float) -> Caller | GatewayError | KeyWanted | None:
