@@ -7,11 +7,13 @@ BENCH_ARGS ?=
 SOAK_REPEAT ?= 100
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs bench soak proto clean modules
+.PHONY: help demo test test-compiled compiled lint docs bench soak proto clean modules
 
 help:
 	@echo "make demo   relay, sample agent and gateway on this machine, with curl lines to try"
 	@echo "make test   all tests (PYTEST_ARGS='-k name' chooses)"
+	@echo "make compiled       build/compiled: the package with its hot path compiled by mypyc"
+	@echo "make test-compiled  the tests of what is compiled, with the compiled package"
 	@echo "make lint   style, types, and that the documents render"
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
 	@echo "make soak   slow clients, h2spec, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
@@ -27,6 +29,21 @@ test: .venv/.dev-installed
 	tests/install-servers.sh
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -rs $(PYTEST_ARGS)
 
+# What is compiled must behave like what is not. The whole path is in these directories.
+test-compiled: compiled
+	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) $(BIN)/python -m pytest -rs -o pythonpath="build/compiled ." \
+		tests/test_compiled.py tests/frontend tests/hostile tests/observe tests/policy tests/relay tests/wire \
+		tests/integration/test_interop.py tests/integration/test_openai_client.py $(PYTEST_ARGS)
+
+compiled: build/compiled/.built
+
+# Modules that are gone must not come along from an earlier build.
+build/compiled/.built: .venv/.dev-installed setup.py setup.cfg pyproject.toml $(shell find src twisted -name '*.py')
+	rm -rf build/compiled build/lib* build/temp* build/bdist*
+	PORTAL_GATEWAY_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --target build/compiled .
+	@touch $@
+
 lint: .venv/.dev-installed docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,7 +58,7 @@ docs: .venv/.dev-installed
 	done
 	@echo "documents: all render"
 
-bench: .venv/.dev-installed
+bench: compiled
 	benchmarks/install-servers.sh
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.run $(BENCH_ARGS)
 

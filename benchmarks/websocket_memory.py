@@ -18,7 +18,10 @@ from base64 import b64encode
 from hashlib import sha1
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+import portal_gateway
+
+SOURCE = str(Path(portal_gateway.__file__).resolve().parents[1])
+
 KEY = "sk_live_benchmark"
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MASK = b"\0\0\0\0"
@@ -90,7 +93,10 @@ async def measure(number: int, *, deflate: bool) -> None:
             *(sys.executable, "-m", "portal_gateway.cli", "run", "--config", str(file)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            env={
+                **os.environ,
+                "PYTHONPATH": SOURCE,
+            },
         )
         assert gateway.stdout is not None
         line = await gateway.stdout.readline()

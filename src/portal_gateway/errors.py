@@ -57,7 +57,6 @@ _ROWS = (
     Cause(
         "ambiguous_forwarding", 400, "Where the request came from cannot be told in one way only"
     ),
-    Cause("mcp_header_mismatch", 400, "A header field does not agree with the message"),
     Cause("missing_api_key", 401, "An API key is needed"),
     Cause("invalid_api_key", 401, "The API key is not valid"),
     Cause("expired_api_key", 401, "The API key has expired"),
@@ -103,22 +102,16 @@ CAUSES = {cause.code: cause for cause in _ROWS}
 class GatewayError(Exception):
     """A request ends with an answer of the gateway's own.
 
-    ``fields`` are further header fields of the answer, such as ``WWW-Authenticate``. ``rpc`` is for
-    an answer in the form of a JSON-RPC error: its code, and the id of the message that it is about.
+    ``fields`` are further header fields of the answer, such as ``WWW-Authenticate``.
     """
 
     def __init__(
-        self,
-        cause: Cause,
-        detail: str,
-        fields: Sequence[tuple[bytes, bytes]] = (),
-        rpc: tuple[int, str | int | None] | None = None,
+        self, cause: Cause, detail: str, fields: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
         super().__init__(f"{cause.code}: {detail}")
         self.cause = cause
         self.detail = detail
         self.fields = tuple(fields)
-        self.rpc = rpc
 
 
 class ClientFault(GatewayError):
@@ -141,12 +134,7 @@ class LeaseFault(UpstreamFault):
     """The lease is away, or broke its protocol."""
 
 
-def fault(
-    code: str,
-    detail: str,
-    fields: Sequence[tuple[bytes, bytes]] = (),
-    rpc: tuple[int, str | int | None] | None = None,
-) -> GatewayError:
+def fault(code: str, detail: str, fields: Sequence[tuple[bytes, bytes]] = ()) -> GatewayError:
     """The error for a ``code`` of the table, in the class that says whose fault it is.
 
     Raises ``KeyError`` for a code that the table does not have.
@@ -161,4 +149,4 @@ def fault(
         kind = RelayFault
     else:
         kind = LeaseFault
-    return kind(cause, detail, fields, rpc)
+    return kind(cause, detail, fields)

@@ -47,7 +47,12 @@ def test_a_head_and_its_body_leave_in_one_write():
     before = len(served.client.received)
     writes = []
     write = served.transport.write
-    served.transport.write = lambda data: (writes.append(data), write(data))
+
+    def noted(data):
+        writes.append(data)
+        write(data)
+
+    served.transport.write = noted
     served.ask()
     assert len(writes) == 1
     assert len(served.client.received) > before

@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import psutil
 import yaml
 
+import portal_gateway
 from portal_gateway.wire.identity import Credential
 from tests.integration.calls import Client
 
@@ -27,12 +28,12 @@ __all__ = [
     "BINARIES",
     "EXPOSE_READY",
     "ROOT",
+    "SOURCE",
     "STARTED",
     "TUNNEL_READY",
     "Gateway",
     "Program",
     "ProgramFailed",
-    "Redis",
     "Rss",
     "embedded_relay",
     "expose",
@@ -48,6 +49,9 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARIES = ROOT / "tests" / "interop" / "bin"
+
+SOURCE = Path(portal_gateway.__file__).resolve().parents[1]
+"""What the tests themselves run is what the programs run: ``src``, or the compiled package."""
 
 API_KEY = "sk_test_integration_0123456789abcdef"
 
@@ -250,7 +254,7 @@ def python(module: str, *arguments: str | Path) -> list[str | Path]:
 
 
 def _python_path() -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))), "PYTHONUNBUFFERED": "1"}
+    return {"PYTHONPATH": os.pathsep.join((str(SOURCE), str(ROOT))), "PYTHONUNBUFFERED": "1"}
 
 
 def wait_listening(program: Program, port: int) -> None:
@@ -355,54 +359,6 @@ def expose(relay: Relay, name: str, to: str, credential_file: Path, *more: str) 
     )
     program.wait_for_line(EXPOSE_READY)
     return program
-
-
-class Redis(Program):
-    """A Redis that keeps nothing, listening; ``more`` are further options of its own."""
-
-    def __init__(self, *more: str, port: int | None = None) -> None:
-        self.port = port or free_port()
-        super().__init__(
-            "redis",
-            [
-                *("redis-server", "--bind", "127.0.0.1", "--port", str(self.port)),
-                *("--save", "", "--appendonly", "no", "--daemonize", "no"),
-                *more,
-            ],
-        )
-        self.wait_ready()
-
-    def wait_ready(self) -> None:
-        wait_listening(self, self.port)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def ask(self, *words: str | bytes) -> Any:
-        """The answer to one command. Raises RuntimeError for an error."""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-            encoded = [word.encode() if isinstance(word, str) else word for word in words]
-            connection.sendall(
-                b"*%d\r\n" % len(encoded)
-                + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
-            )
-            return _redis_answer(connection.makefile("rb"))
-
-
-def _redis_answer(stream: BinaryIO) -> Any:
-    line = stream.readline().rstrip(b"\r\n")
-    kind, rest = line[:1], line[1:]
-    if kind == b"-":
-        raise RuntimeError(rest.decode())
-    if kind == b":":
-        return int(rest)
-    if kind == b"$":
-        size = int(rest)
-        return None if size < 0 else stream.read(size + 2)[:-2].decode()
-    if kind == b"*":
-        return [_redis_answer(stream) for _ in range(int(rest))]
-    return rest.decode()
 
 
 class Gateway(Program):

@@ -38,7 +38,7 @@ def command(*arguments):
         arguments[0],
         [sys.executable, "-c", TERMINAL, *arguments],
         environment={
-            "PYTHONPATH": os.pathsep.join((str(programs.ROOT / "src"), str(programs.ROOT))),
+            "PYTHONPATH": os.pathsep.join((str(programs.SOURCE), str(programs.ROOT))),
             "PYTHONUNBUFFERED": "1",
         },
         ours=True,

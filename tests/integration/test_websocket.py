@@ -34,9 +34,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     agent = programs.Program(
         "agent",
         programs.python("tests.integration.run_agent"),
-        environment={
-            "PYTHONPATH": os.pathsep.join((str(programs.ROOT / "src"), str(programs.ROOT)))
-        },
+        environment={"PYTHONPATH": os.pathsep.join((str(programs.SOURCE), str(programs.ROOT)))},
         ours=True,
     )
     address = agent.wait_for_line(r"ready (\S+)$").group(1)

@@ -6,8 +6,8 @@ from portal_gateway.errors import GatewayError
 from portal_gateway.relay.connection import DRAIN_LIMIT
 from portal_gateway.relay.lost import Loss, RelayLost
 from portal_gateway.relay.outbox import MESSAGE_SIZE, SLICE
-from portal_gateway.wire.errors import StreamsExhausted
-from portal_gateway.wire.yamux_frames import GO_AWAY, INITIAL_WINDOW, encode
+from portal_gateway.wire.yamux_frames import GO_AWAY, INITIAL_WINDOW, MAX_STREAM_ID, encode
+from portal_gateway.wire.yamux_ids import Role
 
 
 def messages(joined):
@@ -303,23 +303,10 @@ def test_a_go_away_with_no_streams_closes_at_once():
     assert not joined.link.connected
 
 
-class Exhausted:
-    """A multiplexer whose ids are all used: 2**31 streams are too many for a test."""
-
-    def __init__(self, session):
-        self._session = session
-
-    def open_stream(self):
-        raise StreamsExhausted("all used")
-
-    def __getattr__(self, name):
-        return getattr(self._session, name)
-
-
 def test_when_the_stream_ids_are_used_up_the_connection_goes_away():
     joined = Joined()
     joined.open()
-    joined.client._session = Exhausted(joined.client._session)
+    joined.client._session._table.ids._next = MAX_STREAM_ID + 1 + Role.CLIENT.value
     going = []
     joined.client.on_going_away = lambda: going.append(True)
     with pytest.raises(GatewayError) as caught:

@@ -17,6 +17,7 @@ from portal_gateway.relay.websocket import (
     ServerCarrierFactory,
 )
 from portal_gateway.relay.websocket_frames import plain_frame
+from portal_gateway.testing.transports import connect
 
 WRONG_ACCEPT = (
     b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -288,18 +289,21 @@ def test_the_options_that_matter_are_set_on_both_sides():
 
 
 def test_client_and_server_understand_each_other_at_every_length():
-    joined = Joined(chunk=7)
-    taken = []
-    joined.server.bytes_received = taken.append
-    back = []
-    joined.client.bytes_received = back.append
-    joined.link.chunk = None
+    clock, ends = Clock(), (Receiver(), Receiver())
+    client = ClientCarrierFactory(
+        "ws://relay.test:4017/relay", clock, lambda carrier: ends[0], pytest.fail
+    ).buildProtocol(None)
+    server = ServerCarrierFactory(clock, lambda carrier: ends[1]).buildProtocol(None)
+    link = connect(client, server, 7)
+    link.flush()
+    link.chunk = None
+    back, taken = (end.received for end in ends)
     for size in (1, 125, 126, 127, 1024, 1025, 65535, 65536, 100_000):
         data = bytes(index % 253 for index in range(size))
         del taken[:], back[:]
-        joined.client_carrier.send_message(data)
-        joined.server_carrier.send_message(data)
-        joined.settle()
+        client.send_message(data)
+        server.send_message(data)
+        link.flush()
         assert b"".join(taken) == data
         assert b"".join(back) == data
 

@@ -52,10 +52,16 @@ class Deadlines:
     def _tick(self) -> None:
         self._call = None
         now = self._clock.seconds()
+        self._expire(now)
+        self._run_on(now)
+
+    def _expire(self, now: float) -> None:
         for name in [name for name, at in self._due.items() if at <= now]:
             # One that expires may clear the others.
             if self._due.pop(name, None) is not None:
                 self._expired(name)
+
+    def _run_on(self, now: float) -> None:
         if self._due and self._call is None:
             first = min(self._due.values())
             self._call = self._clock.callLater(max(0.0, first - now), self._tick)

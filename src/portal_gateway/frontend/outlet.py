@@ -8,7 +8,7 @@ from collections import deque
 from typing import Protocol
 
 from twisted.internet.interfaces import IAddress, IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from portal_gateway.relay.transport_buffers import set_buffer_size
 
@@ -73,7 +73,6 @@ class Watcher(Protocol):
         """Everything has been sent."""
 
 
-@implementer(IPushProducer)
 class Outlet:
     """Everything that is written to one transport. Toward the transport it is a push producer.
 
@@ -202,3 +201,6 @@ class Outlet:
 
     def stopProducing(self) -> None:
         """The transport is gone; the protocol's connectionLost tells the same."""
+
+
+classImplements(Outlet, IPushProducer)

@@ -8,7 +8,7 @@ away ends the exchange upstream at once.
 from twisted.internet.interfaces import IPushProducer
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.lease_lookup import route_of
@@ -62,7 +62,6 @@ class ReverseProxy(Resource):
         return NOT_DONE_YET
 
 
-@implementer(IPushProducer)
 class Carriage:
     """One request on its way to a lease and back.
 
@@ -240,6 +239,9 @@ class Carriage:
     def _cancel_upstream(self) -> None:
         if self._upstream is not None:
             self._upstream.cancel()
+
+
+classImplements(Carriage, IPushProducer)
 
 
 def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Headers:

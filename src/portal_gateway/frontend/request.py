@@ -22,7 +22,7 @@ from twisted.python.urlpath import URLPath
 from twisted.web.http import CACHED, stringToDatetime
 from twisted.web.http_headers import Headers as TwistedHeaders
 from twisted.web.iweb import IRequest
-from zope.interface import implementer
+from zope.interface import classImplements, implementer
 
 from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Exchange
@@ -89,7 +89,6 @@ class _PulledProducer:
             producer.stopProducing()
 
 
-@implementer(IRequest)
 class Request(StreamingRequest):
     """A request as Resources see it.
 
@@ -369,7 +368,7 @@ class Request(StreamingRequest):
         reason = self.site.reason(self.code) if self.code_message is None else self.code_message
         self.send_head(self.code, reason, headers, length=length)
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: Any, streaming: int) -> None:
         """Let ``producer`` write the body, as the client takes it."""
         if not streaming:
             producer = self._pulled = _PulledProducer(producer, self)
@@ -400,3 +399,6 @@ class Request(StreamingRequest):
                 finished.callback(None)
             else:
                 finished.errback(Failure(error))
+
+
+classImplements(Request, IRequest)

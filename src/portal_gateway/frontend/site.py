@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import IResource, getChildForRequest
 from twisted.web.server import NOT_DONE_YET
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Exchange
@@ -62,7 +62,6 @@ class _Refused(Protocol):
         self.transport.abortConnection()
 
 
-@implementer(IProtocolNegotiationFactory)
 class Site(Factory[Any]):
     """Serves ``resource`` to every connection.
 
@@ -280,3 +279,6 @@ class Site(Factory[Any]):
                 function()
             except Exception:  # noqa: BLE001 - the others are not to suffer for it
                 _log.failure("a call after the turn failed", failure=Failure())
+
+
+classImplements(Site, IProtocolNegotiationFactory)

@@ -7,7 +7,7 @@ the channel's patient one, and the exchange ends with it.
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from portal_gateway.frontend.outlet import Outlet
 from portal_gateway.frontend.streaming import StreamingRequest
@@ -34,7 +34,6 @@ class StreamReceiver(Protocol):
         """The gateway is stopping: bring it to an end."""
 
 
-@implementer(IPushProducer)
 class TakenStream:
     """What `StreamingRequest.take_over` gives. Toward the outlet it is a push producer.
 
@@ -116,3 +115,6 @@ class TakenStream:
 
     def stopProducing(self) -> None:
         """The client has gone; the request tells the same."""
+
+
+classImplements(TakenStream, IPushProducer)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from portal_gateway.exchange import Exchange
 from portal_gateway.observe.lines import FORMATS, Value, quoted, timestamp
@@ -44,7 +44,6 @@ class Sink(Protocol):
         """Pass on what was taken."""
 
 
-@implementer(ILogObserver)
 class Log:
     """Writes the lines of one reactor turn together, after the turn's own work.
 
@@ -71,7 +70,7 @@ class Log:
         self._flushing: IDelayedCall | None = None
         self._second = -1
         self._timestamp = ""
-        self._thread = threading.get_ident()
+        self._writer_thread = threading.get_ident()
         self.lost = 0
 
     def __call__(self, event: LogEvent) -> None:
@@ -118,7 +117,7 @@ class Log:
     def _write_line(self, line: str) -> None:
         self._lines.append(line)
         # The clock is not for other threads; a line of theirs leaves with the next one of ours.
-        if self._flushing is None and threading.get_ident() == self._thread:
+        if self._flushing is None and threading.get_ident() == self._writer_thread:
             self._flushing = self._clock.callLater(0, self.flush)
 
     def flush(self) -> None:
@@ -134,6 +133,9 @@ class Log:
             self._sink.flush()
         except (OSError, ValueError):
             self.lost += 1
+
+
+classImplements(Log, ILogObserver)
 
 
 def _access_json(exchange: Exchange, now: str, level: str) -> str:

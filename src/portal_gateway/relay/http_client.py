@@ -294,8 +294,8 @@ class UpstreamExchange:
             return
         if not self._sent:
             # An answer before the question belongs to no request of ours.
-            error = fault("upstream_protocol_error", "The lease sent what was not asked for.")
-            self._leave(connection, error)
+            early = fault("upstream_protocol_error", "The lease sent what was not asked for.")
+            self._leave(connection, early)
             return
         self._body.forget()
         try:

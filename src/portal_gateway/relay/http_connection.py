@@ -12,8 +12,9 @@ from typing import Final, Protocol, TypeVar, cast
 from twisted.internet import protocol
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
+from portal_gateway.errors import GatewayError
 from portal_gateway.relay.transport_buffers import set_buffer_size
 from portal_gateway.relay.turn_writes import write_in_turn
 from portal_gateway.wire.http1_response import ResponseReader
@@ -85,6 +86,9 @@ class CarriedExchange(Protocol):
     def release_body(self) -> None:
         """The connection takes more of the request."""
 
+    def fail(self, error: GatewayError) -> None:
+        """End it; the connection is aborted."""
+
 
 class ConnectionOwner(Protocol):
     """The pool, as a connection sees it."""
@@ -96,7 +100,6 @@ class ConnectionOwner(Protocol):
         """A connection has ended that carried nothing."""
 
 
-@implementer(IPushProducer)
 class UpstreamConnection(protocol.Protocol):
     """Carries one exchange after the other, never two at once."""
 
@@ -223,6 +226,9 @@ class UpstreamConnection(protocol.Protocol):
         """End the connection at once."""
         self.closed = True
         self.stream.abortConnection()
+
+
+classImplements(UpstreamConnection, IPushProducer)
 
 
 class ClosingConnections:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final, cast
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
@@ -219,8 +219,11 @@ class Pool:
             del self._idle[connection]
             connection.abort()
         carried = [connection.exchange for connection in self._busy]
-        for exchange in (*waiting, *carried):
-            cast("UpstreamExchange", exchange).fail(error)
+        for exchange in waiting:
+            exchange.fail(error)
+        for carried_exchange in carried:
+            if carried_exchange is not None:
+                carried_exchange.fail(error)
 
     def close(self, error: GatewayError | None = None) -> None:
         """End everything now: requests, old and new, end with ``error``. Leaves no delayed call."""

@@ -37,7 +37,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.address import RelayAddress
@@ -67,7 +67,6 @@ def channel_fault(error: WireError) -> GatewayError:
     return fault("upstream_protocol_error", f"The lease broke the secure channel: {error}")
 
 
-@implementer(ITransport, IConsumer, IPushProducer, IProtocol, IHalfCloseableProtocol)
 class SecureStream:
     """``channel`` over the transport that this is connected to.
 
@@ -247,7 +246,7 @@ class SecureStream:
 
     # IConsumer and IPushProducer, for the protocol above.
 
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: int) -> None:
         """Steer ``producer`` by the room below.
 
         Raises ``RuntimeError`` when there is one already.
@@ -318,3 +317,8 @@ class SecureStream:
             failed(reason)
         elif protocol is not None:
             protocol.connectionLost(reason)
+
+
+classImplements(
+    SecureStream, ITransport, IConsumer, IPushProducer, IProtocol, IHalfCloseableProtocol
+)

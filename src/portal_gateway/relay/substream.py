@@ -36,7 +36,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from portal_gateway.relay.address import RelayAddress
 from portal_gateway.relay.delivery import Delivery
@@ -75,7 +75,6 @@ SEND_STALL = 300.0
 """Seconds that a stream which is to be closed may wait for room to send what was written."""
 
 
-@implementer(ITransport, IConsumer, IPushProducer)
 class Substream:
     """A stream of a ``RelayConnection``; made there. ``close_wait`` as above.
 
@@ -197,7 +196,7 @@ class Substream:
 
     # IConsumer: what writes here.
 
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: int) -> None:
         """Steer ``producer`` by the room there is.
 
         Raises ``RuntimeError`` when there is one already.
@@ -207,7 +206,7 @@ class Substream:
         if self._finished or self._write_ended:
             producer.stopProducing()
             return
-        self._producer = SteeredProducer(producer, streaming, self._connection.call_soon)
+        self._producer = SteeredProducer(producer, bool(streaming), self._connection.call_soon)
         self._steer_producer()
 
     def unregisterProducer(self) -> None:
@@ -401,6 +400,9 @@ class Substream:
                 protocol.connectionLost(reason)
         except Exception:  # noqa: BLE001  # as in _deliver
             _log.failure("a protocol on a relay stream failed")
+
+
+classImplements(Substream, ITransport, IConsumer, IPushProducer)
 
 
 def _half_closeable(protocol: IProtocol | None) -> IHalfCloseableProtocol | None:

@@ -137,7 +137,8 @@ class FrameReceiver:
 
     def _take_payload(self, data: bytes, pos: int, events: list[Event]) -> int:
         """Pass on payload of the current frame; returns where it stops in ``data``."""
-        chunk = data[pos : pos + self._left]  # not a copy when it is the whole
+        whole = pos == 0 and len(data) <= self._left
+        chunk = data if whole else data[pos : pos + self._left]
         self._left -= len(chunk)
         stream = self._current
         # A stream that was reset since is not receivable: the rest of its frame is dropped.
