@@ -13,7 +13,7 @@ COMPILED = {
     ".": "errors exchange",
     "frontend": (
         "body channel closing deadlines guards http1_stream lease_lookup limits outlet proxy "
-        "rate_limiter request response_stream routes streaming websocket_proxy"
+        "rate_limiter request response_stream routes shared_rate_limiter streaming websocket_proxy"
     ),
     "observe": "lines logs request_ids",
     "policy": (
