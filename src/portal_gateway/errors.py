@@ -57,6 +57,7 @@ _ROWS = (
     Cause(
         "ambiguous_forwarding", 400, "Where the request came from cannot be told in one way only"
     ),
+    Cause("mcp_header_mismatch", 400, "A header field does not agree with the message"),
     Cause("missing_api_key", 401, "An API key is needed"),
     Cause("invalid_api_key", 401, "The API key is not valid"),
     Cause("expired_api_key", 401, "The API key has expired"),
@@ -102,16 +103,22 @@ CAUSES = {cause.code: cause for cause in _ROWS}
 class GatewayError(Exception):
     """A request ends with an answer of the gateway's own.
 
-    ``fields`` are further header fields of the answer, such as ``WWW-Authenticate``.
+    ``fields`` are further header fields of the answer, such as ``WWW-Authenticate``. ``rpc`` is for
+    an answer in the form of a JSON-RPC error: its code, and the id of the message that it is about.
     """
 
     def __init__(
-        self, cause: Cause, detail: str, fields: Sequence[tuple[bytes, bytes]] = ()
+        self,
+        cause: Cause,
+        detail: str,
+        fields: Sequence[tuple[bytes, bytes]] = (),
+        rpc: tuple[int, str | int | None] | None = None,
     ) -> None:
         super().__init__(f"{cause.code}: {detail}")
         self.cause = cause
         self.detail = detail
         self.fields = tuple(fields)
+        self.rpc = rpc
 
 
 class ClientFault(GatewayError):
@@ -134,7 +141,12 @@ class LeaseFault(UpstreamFault):
     """The lease is away, or broke its protocol."""
 
 
-def fault(code: str, detail: str, fields: Sequence[tuple[bytes, bytes]] = ()) -> GatewayError:
+def fault(
+    code: str,
+    detail: str,
+    fields: Sequence[tuple[bytes, bytes]] = (),
+    rpc: tuple[int, str | int | None] | None = None,
+) -> GatewayError:
     """The error for a ``code`` of the table, in the class that says whose fault it is.
 
     Raises ``KeyError`` for a code that the table does not have.
@@ -149,4 +161,4 @@ def fault(code: str, detail: str, fields: Sequence[tuple[bytes, bytes]] = ()) ->
         kind = RelayFault
     else:
         kind = LeaseFault
-    return kind(cause, detail, fields)
+    return kind(cause, detail, fields, rpc)

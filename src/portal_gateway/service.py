@@ -51,7 +51,7 @@ from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
 from portal_gateway.policy.lease_access import LeaseAccess
-from portal_gateway.policy.lease_addresses import LeaseAddresses
+from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
 from portal_gateway.policy.rate_limits import RateLimits, Tables
 from portal_gateway.relay.client_tls import ClientTLS
 from portal_gateway.relay.conversations import ask_relay_info
@@ -228,6 +228,7 @@ def _rules(
         lease_addresses=LeaseAddresses(
             {name: lease.ip_allow for name, lease in config.leases.items() if lease.ip_allow}
         ),
+        mcp_leases=LeaseSet(name for name, lease in config.leases.items() if lease.mcp),
         limiter=limiter,
         failed_attempts=None if failed is None else FailedAttempts(failed, tables.addresses),
         find=router.find,

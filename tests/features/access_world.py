@@ -35,28 +35,33 @@ class Service(Protocol):
             event = self.connection.next_event()
             if isinstance(event, h11.Request):
                 self.request = event
+                self.body = b""
+            elif isinstance(event, h11.Data):
+                self.body += bytes(event.data)
             elif isinstance(event, h11.EndOfMessage):
                 self.answer()
-            elif not isinstance(event, h11.Data):
+            else:
                 break
 
     def answer(self):
         request, name = self.request, self.factory.name_for(self.request.target)
         self.factory.reached.append((name, request.method.decode()))
+        self.factory.bodies.append(self.body)
         head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(name.encode())
         self.transport.write(head + (b"" if request.method == b"HEAD" else name.encode()))
         self.connection = h11.Connection(h11.SERVER)
 
 
 class Services(Factory):
-    """Makes the services that have one name. ``reached`` is shared by all of a world."""
+    """Makes the services that have one name. ``reached`` and ``bodies`` are a world's."""
 
     noisy = False
     protocol = Service
 
-    def __init__(self, name, reached):
+    def __init__(self, name, reached, bodies):
         self.name = name
         self.reached = reached
+        self.bodies = bodies
 
     def name_for(self, _target):
         return self.name
@@ -65,8 +70,8 @@ class Services(Factory):
 class HTTPRelayServices(Services):
     """A relay with the route ``/peer/<name or id>/``: reaches its leases by either."""
 
-    def __init__(self, names, reached):
-        super().__init__("", reached)
+    def __init__(self, names, reached, bodies):
+        super().__init__("", reached, bodies)
         self.names = names
 
     def name_for(self, target):
@@ -86,6 +91,7 @@ class AccessWorld(World):
         self.origins = origins
         self.by_http = by_http
         self.reached = []
+        self.bodies = []
         relays = ([f'"ws://127.0.0.1:{RELAY_PORT}/relay"'] if published else []) + (
             [f'"http://127.0.0.1:{HTTP_RELAY_PORT}"'] if by_http else []
         )
@@ -112,10 +118,10 @@ class AccessWorld(World):
                 self.publish(number, name)
         for number, name in enumerate(self.origins):
             port = FIRST_ORIGIN_PORT + number
-            self.reactor.listenTCP(port, Services(name, self.reached))
+            self.reactor.listenTCP(port, Services(name, self.reached, self.bodies))
         names = {id_of(number): name for number, name in enumerate(self.by_http, 101)}
         names |= {name: name for name in self.by_http}
-        self.reactor.listenTCP(HTTP_RELAY_PORT, HTTPRelayServices(names, self.reached))
+        self.reactor.listenTCP(HTTP_RELAY_PORT, HTTPRelayServices(names, self.reached, self.bodies))
 
     def publish(self, number, name):
         lease = PublishedLease(
@@ -123,7 +129,7 @@ class AccessWorld(World):
             credential(number),
             name,
             ("http/1.1",),
-            Services(name, self.reached),
+            Services(name, self.reached, self.bodies),
             self.reactor,
         )
         lease.start()

@@ -186,3 +186,85 @@ def test_nothing_is_lost_or_reordered(steps: list[bytes | str]) -> None:
     inlet.resume()
     assert reader.body == sent
     assert reader.trailers == []
+
+
+def test_a_body_is_told_when_it_is_all_there_and_read_whole_afterwards() -> None:
+    source, reader = Source(), Reader()
+    inlet = BodyInlet(source)
+    told: list[bytes | None] = []
+    inlet.receive_data(b"a")
+    inlet.peek(told.append)
+    inlet.receive_data(b"b")
+    assert told == []
+    inlet.receive_end([(b"A", b"b")])
+    assert told == [b"ab"]
+    inlet.read(reader)
+    assert reader.body == b"ab"
+    assert reader.trailers == [(b"A", b"b")]
+
+
+def test_a_body_that_is_there_is_told_at_once() -> None:
+    inlet = BodyInlet(Source())
+    told: list[bytes | None] = []
+    inlet.receive_data(b"x" * UNREAD_BOUND)
+    inlet.receive_end([])
+    inlet.peek(told.append)
+    inlet.peek(told.append)
+    assert told == [b"x" * UNREAD_BOUND] * 2
+
+
+@pytest.mark.parametrize("before", [0, 1, UNREAD_BOUND + 1])
+def test_a_long_body_is_not_told_and_kept_to_the_bound(before: int) -> None:
+    source, reader = Source(), Reader()
+    inlet = BodyInlet(source)
+    told: list[bytes | None] = []
+    if before:
+        inlet.receive_data(b"x" * before)
+    inlet.peek(told.append)
+    if before <= UNREAD_BOUND:
+        assert told == []
+        inlet.receive_data(b"x" * (UNREAD_BOUND + 1 - before))
+    assert told == [None]
+    assert source.paused
+    inlet.read(reader)
+    assert not source.paused
+    inlet.receive_data(b"y")
+    inlet.receive_end([])
+    assert reader.body == b"x" * (UNREAD_BOUND + 1) + b"y"
+    assert told == [None]
+
+
+def test_a_body_that_breaks_off_is_told_as_none() -> None:
+    inlet = BodyInlet(Source())
+    told: list[bytes | None] = []
+    inlet.receive_data(b"a")
+    inlet.peek(told.append)
+    inlet.abort(fault("bad_request", "gone"))
+    inlet.peek(told.append)
+    assert told == [None, None]
+
+
+def test_a_body_that_nobody_wants_is_not_told() -> None:
+    inlet = BodyInlet(Source())
+    told: list[bytes | None] = []
+    inlet.peek(told.append)
+    inlet.drop()
+    inlet.receive_end([])
+    assert told == []
+
+
+def test_a_body_can_be_read_from_inside_of_being_told() -> None:
+    reader = Reader()
+    inlet = BodyInlet(Source())
+    inlet.peek(lambda body: inlet.read(reader))
+    inlet.receive_data(b"ab")
+    inlet.receive_end([])
+    assert reader.body == b"ab"
+    assert reader.trailers == []
+
+
+def test_a_body_that_is_being_read_cannot_be_looked_at() -> None:
+    inlet = BodyInlet(Source())
+    inlet.read(Reader())
+    with pytest.raises(RuntimeError):
+        inlet.peek(lambda body: None)

@@ -284,13 +284,15 @@ class LeaseSection:
     the only lease id that is accepted under this name. At most one of ``url`` and ``identity`` is
     set. ``host_header`` is what the lease gets as ``Host``; ``rewrite`` says whether fields of its
     answers are made to point below the path by which the client reaches it. ``ip_allow`` are the
-    networks that it may be reached from, none for any.
+    networks that it may be reached from, none for any. ``mcp`` says that it speaks the Model
+    Context Protocol, where the scope that a POST needs is told by the call in its body.
     """
 
     url: str | None = None
     identity: str | None = None
     host_header: str | None = None
     rewrite: bool = True
+    mcp: bool = False
     ip_allow: tuple[Network, ...] = ()
     tls: UpstreamTLS = field(default_factory=UpstreamTLS)
 

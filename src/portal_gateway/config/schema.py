@@ -276,6 +276,7 @@ CONFIG = Section(
                     "identity": lease_identity,
                     "host_header": host_header,
                     "rewrite": true_or_false,
+                    "mcp": true_or_false,
                     "ip_allow": ip_allow,
                     "tls": UPSTREAM_TLS,
                 },

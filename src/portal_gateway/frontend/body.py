@@ -6,6 +6,7 @@ client, and nothing piles up here.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from portal_gateway.errors import GatewayError
@@ -58,6 +59,7 @@ class BodyInlet:
         "_kept_size",
         "_over",
         "_paused",
+        "_peeking",
         "_receiver",
         "_source",
         "_trailers",
@@ -68,6 +70,7 @@ class BodyInlet:
         self._receiver: BodyReceiver | None = None
         self._kept: deque[bytes] = deque()
         self._kept_size = 0
+        self._peeking: Callable[[bytes | None], object] | None = None
         self._paused = False
         self._draining = False
         self._holding = False
@@ -87,10 +90,12 @@ class BodyInlet:
             self._kept_size += len(data)
             if self._kept_size > UNREAD_BOUND:
                 self._hold()
+                self._end_peeking()
 
     def receive_end(self, trailers: Headers) -> None:
         """The body is complete."""
         self._trailers = trailers
+        self._end_peeking()
         self._drain()
 
     def abort(self, error: GatewayError) -> None:
@@ -100,9 +105,28 @@ class BodyInlet:
             self._kept_size = 0
             self._error = error
             self._paused = False
+            self._end_peeking()
             self._drain()
 
     # From the reader.
+
+    def peek(self, told: Callable[[bytes | None], object]) -> None:
+        """Tell all of the body once it has arrived, ``None`` if that is more than `UNREAD_BOUND`.
+
+        It stays here, for who reads it then. Raises RuntimeError when it is being read already.
+        """
+        if self._receiver is not None:
+            raise RuntimeError("the body of a request is being read")
+        self._peeking = told
+        settled = self._over or self._trailers is not None or self._error is not None
+        if settled or self._kept_size > UNREAD_BOUND:
+            self._end_peeking()
+
+    def _end_peeking(self) -> None:
+        told, self._peeking = self._peeking, None
+        if told is not None:
+            complete = self._trailers is not None and self._kept_size <= UNREAD_BOUND
+            told(b"".join(self._kept) if complete else None)
 
     def read(self, receiver: BodyReceiver) -> None:
         """Give everything to ``receiver``, what was kept first.
@@ -131,6 +155,7 @@ class BodyInlet:
         """Nobody wants the rest."""
         self._over = True
         self._receiver = None
+        self._peeking = None
         self._kept.clear()
         self._kept_size = 0
         # What comes next on the connection is not this body's to hold back.

@@ -21,6 +21,7 @@ from twisted.web.server import NOT_DONE_YET
 from portal_gateway.errors import GatewayError
 from portal_gateway.frontend.authentication import authentication
 from portal_gateway.frontend.lease_lookup import look_up
+from portal_gateway.frontend.mcp_scope import judge_call, may_be_call
 from portal_gateway.frontend.rate_limiter import RateLimiter, limit_failures
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.tokens import Tokens
@@ -28,10 +29,11 @@ from portal_gateway.policy.address_sets import AddressSet, address_refusal
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
 from portal_gateway.policy.lease_access import LeaseAccess, access_refusal, is_held_to_others
-from portal_gateway.policy.lease_addresses import LeaseAddresses
+from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
 from portal_gateway.policy.scopes import (
     ADMIN,
     EVERYTHING_AT_LEASES,
+    READ,
     required_scope,
     scope_refusal,
     scopes_of,
@@ -68,6 +70,7 @@ class Rules(NamedTuple):
     failed_attempts: FailedAttempts | None = None
     access: LeaseAccess | None = None
     lease_addresses: LeaseAddresses | None = None
+    mcp_leases: LeaseSet | None = None
     find: Callable[[str], Route | Deferred[Route]] | None = None
     monotonic: Callable[[], float] = time.monotonic
 
@@ -114,8 +117,10 @@ def _lease(rules: Rules) -> Rule | None:
     return decide
 
 
-def _lease_scope(_rules: Rules) -> Rule:
-    def decide(request: Request, _now: float) -> Verdict:
+def _lease_scope(rules: Rules) -> Rule:
+    mcp = rules.mcp_leases
+
+    def decide(request: Request, _now: float) -> Verdict | Deferred[Verdict]:
         exchange = request.exchange
         scopes = scopes_of(exchange.caller)
         if scopes >= EVERYTHING_AT_LEASES:
@@ -123,7 +128,11 @@ def _lease_scope(_rules: Rules) -> Rule:
         needed = required_scope(
             exchange.method, request.head.index, is_websocket=exchange.is_websocket
         )
-        return None if needed in scopes else scope_refusal(needed)
+        if needed in scopes:
+            return None
+        if READ in scopes and mcp and mcp.has(exchange.lease_names) and may_be_call(request):
+            return judge_call(request)
+        return scope_refusal(needed)
 
     return decide
 

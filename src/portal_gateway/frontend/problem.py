@@ -2,6 +2,7 @@
 
 Beside the members of the standard a body has ``error``, the stable code of the table in
 ``portal_gateway.errors``, and ``request_id``. ``type`` is a tag URI (RFC 4151): a name, not a page.
+Where a protocol wants its own errors, a body is a JSON-RPC error with the same two as its data.
 """
 
 import json
@@ -11,7 +12,31 @@ from portal_gateway.errors import GatewayError
 __all__ = ["problem_response"]
 
 _NO_STORE = (b"Cache-Control", b"no-store")
+_JSON = (b"Content-Type", b"application/json")
 _PROBLEM_JSON = (b"Content-Type", b"application/problem+json")
+
+
+def _problem(error: GatewayError, request_id: str) -> dict[str, object]:
+    cause = error.cause
+    return {
+        "type": f"tag:portal-gateway,2026:{cause.code}",
+        "title": cause.title,
+        "status": cause.status,
+        "detail": error.detail,
+        "error": cause.code,
+        "request_id": request_id,
+    }
+
+
+def _rpc_error(
+    error: GatewayError, code: int, message_id: str | int | None, request_id: str
+) -> dict[str, object]:
+    data = {"error": error.cause.code, "request_id": request_id}
+    return {
+        "jsonrpc": "2.0",
+        "id": message_id,
+        "error": {"code": code, "message": error.detail, "data": data},
+    }
 
 
 def problem_response(
@@ -19,19 +44,13 @@ def problem_response(
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, header fields and body of the answer that tells a client about ``error``."""
     cause = error.cause
-    body = json.dumps(
-        {
-            "type": f"tag:portal-gateway,2026:{cause.code}",
-            "title": cause.title,
-            "status": cause.status,
-            "detail": error.detail,
-            "error": cause.code,
-            "request_id": request_id,
-        },
-        ensure_ascii=False,
-    ).encode("utf-8", "replace")
+    if error.rpc is None:
+        told = _problem(error, request_id)
+    else:
+        told = _rpc_error(error, *error.rpc, request_id)
+    body = json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
     fields = [
-        _PROBLEM_JSON,
+        _PROBLEM_JSON if error.rpc is None else _JSON,
         _NO_STORE,
         (b"X-Request-ID", request_id.encode("ascii", "replace")),
     ]

@@ -9,12 +9,13 @@ HTTP/2 stream.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.logger import Logger
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Exchange
-from portal_gateway.frontend.body import BodyInlet, BodyReceiver
+from portal_gateway.frontend.body import UNREAD_BOUND, BodyInlet, BodyReceiver
 from portal_gateway.wire.http1_request import RequestHead
 from portal_gateway.wire.http_fields import Headers
 
@@ -154,10 +155,28 @@ class StreamingRequest:
         if self._inlet is None:
             receiver.request_end([])
             return
+        self._ask_for_body()
+        self._inlet.read(receiver)
+
+    def _ask_for_body(self) -> None:
         if self.awaits_continue and not (self._head_sent or self._over):
             self._asked_for_body = True
             self._stream.send_continue()
-        self._inlet.read(receiver)
+
+    def peek_body(self) -> Deferred[bytes | None]:
+        """All of the body, once it has arrived; whoever reads it afterwards gets it whole.
+
+        It is ``None`` if the body is longer than `UNREAD_BOUND`, or will never be complete. A
+        client that waits for a 100 gets it now.
+        """
+        if self._inlet is None:
+            return succeed(b"")
+        if (self.head.content_length or 0) > UNREAD_BOUND:
+            return succeed(None)
+        self._ask_for_body()
+        peeked: Deferred[bytes | None] = Deferred()
+        self._inlet.peek(peeked.callback)
+        return peeked
 
     def pause_body(self) -> None:
         """Bring no more of the body until `resume_body`."""

@@ -17,6 +17,7 @@ __all__ = [
     "EVERYTHING_AT_LEASES",
     "READ",
     "WRITE",
+    "asks_for_another_method",
     "required_scope",
     "scope_refusal",
     "scopes_of",
@@ -41,16 +42,18 @@ def scopes_of(caller: Caller | None) -> frozenset[str]:
     return _NONE if caller is None else caller.scopes
 
 
+def asks_for_another_method(header: Mapping[bytes, bytes]) -> bool:
+    """Whether a field asks the lease to take the request for one of another method."""
+    return any(name in header for name in _METHOD_OVERRIDES)
+
+
 def required_scope(method: str, header: Mapping[bytes, bytes], *, is_websocket: bool) -> str:
     """The scope for a request to a lease; ``header`` has its fields by their names in lower case.
 
     An unknown method is one that writes.
     """
-    if method not in _READING or is_websocket:
+    if method not in _READING or is_websocket or asks_for_another_method(header):
         return WRITE
-    for name in _METHOD_OVERRIDES:
-        if name in header:
-            return WRITE
     return READ
 
 

@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from portal_gateway.policy.lease_addresses import LeaseAddresses
+from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
 
 ID = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -53,3 +53,21 @@ def test_two_entries_in_two_cases_are_both_for_the_lease():
 def test_nothing_is_configured():
     assert not LeaseAddresses({})
     assert LISTS
+
+
+@pytest.mark.parametrize(
+    ("names", "has"),
+    [
+        (("Tool",), True),
+        (("tool", "A" * 26), True),
+        (("other", "TOOL"), True),
+        (("other", ID), True),
+        (("other", ID.lower()), False),
+        (("tools",), False),
+        ((), False),
+    ],
+)
+def test_a_lease_is_in_a_set_by_any_of_its_names(names, has):
+    assert LeaseSet(["Tool", ID]).has(names) == has
+    assert not LeaseSet([]).has(names)
+    assert not LeaseSet([])

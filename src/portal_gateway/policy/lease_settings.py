@@ -1,4 +1,4 @@
-"""Which addresses may reach which leases, beside what holds for all of them."""
+"""What the configuration says of single leases, found by any of their names."""
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -7,7 +7,7 @@ from portal_gateway.policy.address_sets import AddressSet
 from portal_gateway.wire.ip_addresses import Network
 from portal_gateway.wire.lease_names import folded
 
-__all__ = ["LeaseAddresses"]
+__all__ = ["LeaseAddresses", "LeaseSet"]
 
 _MOST_KNOWN = 4096
 """Leases whose lists are kept once they were found, as in `portal_gateway.policy.lease_access`."""
@@ -41,3 +41,23 @@ class LeaseAddresses:
     ) -> list[AddressSet]:
         keys = self._lists if hides_names else dict.fromkeys(map(folded, names))
         return [allowed for key in keys for allowed in self._lists.get(key, ())]
+
+
+class LeaseSet:
+    """Leases that have something switched on under one of their names."""
+
+    __slots__ = ("_has", "_names")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(map(folded, names))
+        self._has = lru_cache(maxsize=_MOST_KNOWN)(self._find)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def has(self, names: tuple[str, ...]) -> bool:
+        """Whether the lease with these names is one of them."""
+        return self._has(names)
+
+    def _find(self, names: tuple[str, ...]) -> bool:
+        return not self._names.isdisjoint(map(folded, names))

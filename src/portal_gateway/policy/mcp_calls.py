@@ -1,0 +1,138 @@
+"""Which calls of the Model Context Protocol only read.
+
+Every call is a POST, so its method says nothing about scopes. What counts is the method of the one
+JSON-RPC message in the body. From version 2026-07-28 on it also stands in ``Mcp-Method``, where
+intermediaries are to look; who acts on that has to refuse a message that says something else. Older
+clients may have anything in the field.
+
+Leases read a body by parsers of their own. A message that two of them could read differently (a
+member twice, or ``Method`` beside ``method``; another encoding; several messages) reads for none.
+"""
+
+import json
+import re
+from typing import Any, Final, NoReturn
+
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.wire.http1_request import RequestHead
+
+__all__ = ["HEADER_MISMATCH", "READING_METHODS", "only_reads"]
+
+HEADER_MISMATCH: Final = -32020
+"""MCP's error code for header fields that are not those of the message."""
+
+READING_METHODS: Final = frozenset(
+    {
+        # What a client says to begin with, and about requests of its own.
+        "initialize",
+        "ping",
+        "server/discover",
+        "notifications/cancelled",
+        "notifications/initialized",
+        "notifications/progress",
+        # Listing and reading.
+        "completion/complete",
+        "prompts/get",
+        "prompts/list",
+        "resources/list",
+        "resources/read",
+        "resources/subscribe",
+        "resources/templates/list",
+        "resources/unsubscribe",
+        "subscriptions/listen",
+        "tasks/get",
+        "tasks/list",
+        "tasks/result",
+        "tools/list",
+    }
+)
+"""The methods that only read. What the protocol does not have, or has to change something, such as
+``tools/call``, ``tasks/cancel`` and ``logging/setLevel``, is not among them."""
+
+_MIRRORED_FROM = b"2026-07-28"
+_VERSION = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+_JSON = re.compile(rb"application/json(?:[ \t]*;[ \t]*charset=\"?utf-8\"?)?", re.IGNORECASE)
+
+_MAX_ID = 256
+"""Characters of an id that is sent back: clients number their requests, or take a UUID."""
+
+_MAX_ID_NUMBER = 2**63
+
+
+class _Ambiguous(ValueError):
+    """A text that is JSON for some readers only."""
+
+
+class _Members(list[tuple[str, Any]]):
+    """The members of an object, in their order and as often as they came."""
+
+
+def only_reads(head: RequestHead, body: bytes | None) -> bool | GatewayError:
+    """Whether a POST is a call that only reads; ``body`` is all of it, ``None`` if it is too long.
+
+    Returns ``mcp_header_mismatch`` where ``Mcp-Method`` has to be heeded and does not agree.
+    """
+    message = _read_message(head, body)
+    method = None if message is None else _method(message)
+    told = head.values(b"mcp-method")
+    if told and told != [None if method is None else method.encode("utf-8", "replace")]:
+        if message is not None and _mirrors(head):
+            return fault(
+                "mcp_header_mismatch",
+                "Mcp-Method is not the method of the message",
+                rpc=(HEADER_MISMATCH, _id(message)),
+            )
+        return False
+    return method in READING_METHODS
+
+
+def _mirrors(head: RequestHead) -> bool:
+    versions = head.values(b"mcp-protocol-version")
+    return (
+        len(versions) == 1
+        and _VERSION.fullmatch(versions[0]) is not None
+        and versions[0] >= _MIRRORED_FROM
+    )
+
+
+def _read_message(head: RequestHead, body: bytes | None) -> _Members | None:
+    """The one JSON object that every reader sees, if there is one."""
+    types = head.values(b"content-type")
+    if not body or b"content-encoding" in head.index or len(types) != 1:
+        return None
+    if _JSON.fullmatch(types[0]) is None:
+        return None
+    try:
+        message = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_Members, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, _Members) else None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise _Ambiguous(f"{name} is not JSON")
+
+
+def _method(message: _Members) -> str | None:
+    """The method of a message that has exactly one, and is JSON-RPC 2.0."""
+    # Some parsers take a member by its name without case, and of several the last.
+    methods = [member for member in message if member[0].casefold() == "method"]
+    versions = [value for name, value in message if name == "jsonrpc"]
+    if len(methods) != 1 or versions != ["2.0"]:
+        return None
+    name, method = methods[0]
+    return method if name == "method" and isinstance(method, str) else None
+
+
+def _id(message: _Members) -> str | int | None:
+    """The id by which the client knows its message, if it is one that can be sent back."""
+    ids = [value for name, value in message if name == "id"]
+    if len(ids) != 1 or isinstance(ids[0], bool):
+        return None
+    found = ids[0]
+    if isinstance(found, str):
+        return found if len(found) <= _MAX_ID else None
+    return found if isinstance(found, int) and abs(found) < _MAX_ID_NUMBER else None
