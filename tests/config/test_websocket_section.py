@@ -23,9 +23,21 @@ def test_every_key_is_read():
     assert given == WebSocketSection(1_000_000, 65_536, 120.0, 3.0, compression=False)
 
 
+def test_messages_may_be_limited():
+    given = load("messages_per_second: 0.5, message_burst: 10")
+    assert (given.messages_per_second, given.message_burst) == (0.5, 10)
+    assert (WebSocketSection().messages_per_second, WebSocketSection().message_burst) == (
+        None,
+        None,
+    )
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "messages_per_second: 0",
+        "message_burst: 5",
+        "messages_per_second: 5, message_burst: 0.5",
         "max_message_size: 1023",
         "max_message_size: 2GiB",
         "max_frame_size: 0",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from portal_gateway.policy import token_bucket
-from portal_gateway.policy.token_bucket import SECOND, Bucket, BucketTable, Rate, take
+from portal_gateway.policy.token_bucket import SECOND, Bucket, BucketTable, Pace, Rate, take
 
 START = 5_000 * SECOND
 
@@ -110,6 +110,23 @@ def test_a_refused_request_takes_nothing():
             take(flooded, START + second * SECOND + n * SECOND // 1000)
     until_full = take(flooded, START + seconds * SECOND)[1]
     assert flooded[0].rate.remaining(until_full[0]) == 0
+
+
+def test_what_cannot_be_refused_is_slowed_down():
+    pace = Pace(Rate.of(10, 1, 3))
+    waits = [pace.count(START) for _ in range(5)]
+    assert waits == [0, 0, SECOND // 10, 2 * SECOND // 10, 3 * SECOND // 10]
+    assert pace.count(START + 10 * SECOND) == 0
+
+
+@given(rates, steps)
+def test_who_waits_as_long_as_a_pace_says_keeps_to_the_rate(rate, pauses):
+    pace, (bucket,) = Pace(rate), buckets(rate)
+    now = START
+    for pause in pauses:
+        now += pause
+        assert take((bucket,), now)[0]
+        now += pace.count(now)
 
 
 def test_one_empty_bucket_keeps_the_others_whole():

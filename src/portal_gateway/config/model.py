@@ -325,6 +325,8 @@ class WebSocketSection:
     ``max_message_size`` counts what a message is when inflated, ``max_frame_size`` what a frame is
     on the wire. ``idle_timeout`` is without a byte from either side, pings included.
     ``open_timeout`` is how long the lease may take to answer the opening handshake.
+    ``messages_per_second`` of the client, ``None`` for any number, and ``message_burst`` at once,
+    ``None`` for those of a second.
     """
 
     max_message_size: int = 16 * 1024 * 1024
@@ -332,6 +334,8 @@ class WebSocketSection:
     idle_timeout: float = 900.0
     open_timeout: float = 10.0
     compression: bool = True
+    messages_per_second: float | None = None
+    message_burst: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

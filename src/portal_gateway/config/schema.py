@@ -21,6 +21,7 @@ from portal_gateway.config.fields import (
     choice,
     list_of,
     mapping_of,
+    number,
     sentence_of,
     true_or_false,
     whole_number,
@@ -53,7 +54,12 @@ from portal_gateway.config.model import (
 )
 from portal_gateway.config.names import api_key, key_id, lease_identity, lease_name
 from portal_gateway.config.networks import IP_WHITELIST, ip_allow, trusted_proxies
-from portal_gateway.config.rate_limit_section import RATE_LIMIT, overrides_name_keys
+from portal_gateway.config.rate_limit_section import (
+    MOST_BURST,
+    MOST_REQUESTS,
+    RATE_LIMIT,
+    overrides_name_keys,
+)
 from portal_gateway.config.reading import Value
 from portal_gateway.config.sizes import size
 from portal_gateway.config.times import duration, timestamp
@@ -170,6 +176,11 @@ def _check_all(config: Config, value: Value) -> None:
     lease_acl_names_keys(config, value)
 
 
+def _burst_of_a_rate(websocket: WebSocketSection, value: Value) -> None:
+    if websocket.message_burst is not None and websocket.messages_per_second is None:
+        value.at("message_burst").refuse("means nothing without messages_per_second")
+
+
 _API_KEY = Section(
     _api_key,
     {
@@ -241,7 +252,10 @@ _WEBSOCKET = Section(
         "idle_timeout": duration(1, 86_400),
         "open_timeout": duration(1, 300),
         "compression": true_or_false,
+        "messages_per_second": number(0.001, MOST_REQUESTS),
+        "message_burst": whole_number(1, MOST_BURST),
     },
+    check=_burst_of_a_rate,
 )
 
 CONFIG = Section(

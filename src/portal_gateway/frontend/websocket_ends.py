@@ -5,8 +5,9 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
+from math import ceil
 from os import urandom
-from typing import Any
+from typing import Any, Final
 
 from autobahn.twisted.websocket import (
     WebSocketClientFactory,
@@ -21,12 +22,13 @@ from autobahn.websocket.compress import (
     PerMessageDeflateResponseAccept,
 )
 from autobahn.websocket.types import ConnectionRequest
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from portal_gateway.config.model import WebSocketSection
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.taken_stream import TakenStream
 from portal_gateway.frontend.websocket_end import End, Silence
+from portal_gateway.policy.token_bucket import SECOND, Pace, Rate
 from portal_gateway.policy.websocket_opening import Opening
 from portal_gateway.relay.tunnel import Tunnel
 from portal_gateway.wire.http1_response import ResponseHead
@@ -50,12 +52,23 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
+_SHORTEST_FRAME: Final = 6
+"""Bytes of a client's frame without a payload (RFC 6455 section 5.2)."""
+
+
 class ClientEnd(End, WebSocketServerProtocol):  # type: ignore[misc]  # autobahn's bases
-    """The end toward the client."""
+    """The end toward the client.
+
+    With a ``pace`` the client's messages, pings and pongs take tokens, and while there is none
+    nothing is read: what is too much waits in the network.
+    """
 
     stream: TakenStream
+    pace: Pace | None = None
     _chosen: str | None = None
     _fields: bytes = b""
+    _choked = False
+    _too_fast: IDelayedCall | None = None
 
     def accept(
         self, stream: TakenStream, opening: Opening, chosen: bytes | None, fields: Headers
@@ -90,6 +103,63 @@ class ClientEnd(End, WebSocketServerProtocol):  # type: ignore[misc]  # autobahn
     def onConnect(self, request: ConnectionRequest) -> str | None:  # noqa: ARG002 - autobahn's
         """The subprotocol that is chosen."""
         return self._chosen
+
+    # Held for two reasons: the lease takes no more, or the client is too fast.
+
+    def hold(self) -> None:
+        """Read nothing until `release`."""
+        self._choked = True
+        super().hold()
+
+    def release(self) -> None:
+        """Read again, unless the client is too fast."""
+        self._choked = False
+        if self._too_fast is None:
+            super().release()
+
+    def lose(self) -> None:
+        """The stream has ended."""
+        super().lose()
+        timer, self._too_fast = self._too_fast, None
+        if timer is not None:
+            timer.cancel()
+
+    def _count(self) -> None:
+        clock = self.factory.reactor
+        wait = 0 if self.pace is None else self.pace.count(int(clock.seconds() * SECOND))
+        if wait:
+            if self._too_fast is None:
+                super().hold()
+                self._too_fast = clock.callLater(wait / SECOND, self._go_on)
+            else:
+                self._too_fast.reset(wait / SECOND)
+
+    def _go_on(self) -> None:
+        self._too_fast = None
+        if not self._choked:
+            super().release()
+
+    def _step(self) -> int:
+        """Where messages are counted, no more than belongs to one frame."""
+        step = super()._step()
+        if self.pace is None:
+            return step
+        frame = self.current_frame
+        if frame is None:
+            return _SHORTEST_FRAME
+        return min(step, int(frame.length) - int(self.current_frame_masker.pointer()))
+
+    def _onMessageEnd(self) -> None:
+        super()._onMessageEnd()
+        self._count()
+
+    def _onPing(self, payload: bytes) -> None:
+        super()._onPing(payload)
+        self._count()
+
+    def _onPong(self, payload: bytes) -> None:
+        super()._onPong(payload)
+        self._count()
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Write a frame, or the 101."""
@@ -215,11 +285,16 @@ class Ends:
         self._client = _ClientFactory(reactor=clock)
         self._client.setProtocolOptions(serverConnectionDropTimeout=0, **options)
         self._server.compression = self._client.compression = limits.compression
+        rate = limits.messages_per_second
+        burst = limits.message_burst
+        self._pace = None if rate is None else Rate.of(rate, 1, burst or max(1, ceil(rate)))
 
     def client_end(self) -> ClientEnd:
         """A new end toward a client."""
         end = ClientEnd(self._limits.max_message_size, self._limits.max_frame_size)
         end.factory = self._server
+        if self._pace is not None:
+            end.pace = Pace(self._pace)
         return end
 
     def lease_end(self) -> LeaseEnd:

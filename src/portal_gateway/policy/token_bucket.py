@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["MAX_BUCKETS", "SECOND", "Bucket", "BucketTable", "Rate", "take"]
+__all__ = ["MAX_BUCKETS", "SECOND", "Bucket", "BucketTable", "Pace", "Rate", "take"]
 
 SECOND: Final = 1_000_000_000
 """Nanoseconds."""
@@ -161,3 +161,18 @@ def take(buckets: Sequence[Bucket], now: int) -> tuple[bool, list[int]]:
             until_full = found[index] = found[index] + bucket.rate.interval
             bucket.table.keep(bucket.key, now + until_full, now)
     return admitted, found
+
+
+class Pace:
+    """One bucket that can be overdrawn: for what cannot be refused any more, only slowed down."""
+
+    __slots__ = ("_full_at", "_rate")
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._full_at = 0
+
+    def count(self, now: int) -> int:
+        """Take a token; how long it takes until there is one for the next."""
+        self._full_at = max(self._full_at, now) + self._rate.interval
+        return self._rate.wait(self._full_at - now)
