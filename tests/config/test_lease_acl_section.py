@@ -132,3 +132,13 @@ def test_what_a_merge_brings_is_looked_at_as_well():
 )
 def test_the_report_says_what_holds(text, line):
     assert f"  - {line}" in describe(loaded(text))
+
+
+def test_the_ids_of_tokens_are_not_warned_of():
+    config = load_config_text(
+        KEYS.replace("auth:", "auth:\n  jwt: {secret: %s, algorithm: HS256}" % ("s" * 40))
+        + "lease_acl: {a: ['jwt:alice']}",
+        "file.yaml",
+        {},
+    )
+    assert not any("lease_acl" in str(warning) for warning in config.warnings)

@@ -57,7 +57,7 @@ def lease_acl(value: Value) -> tuple[LeaseRule, ...]:
 
 
 def lease_acl_names_keys(config: Config, value: Value) -> None:
-    """Refuse a key where a lease is meant; warn of keys that are not in the file."""
+    """Refuse a key where a lease is meant; warn of keys that nobody can have."""
     if not config.lease_acl:
         return
     known = {key.digest for key in config.auth.keys}
@@ -67,5 +67,7 @@ def lease_acl_names_keys(config: Config, value: Value) -> None:
             place.refuse("an API key stands where the name of a lease is meant")
         for entry in item.items():
             digest = _key(entry)
-            if digest is not None and digest not in known and digest not in by_id:
+            if digest is None or digest in known or digest in by_id:
+                continue
+            if config.auth.knows_all_ids:
                 entry.warn("a key that auth.keys has neither by its id nor by itself")

@@ -254,6 +254,11 @@ class AuthSection:
     keys: tuple[ApiKey, ...] = ()
     jwt: JWTSection | None = None
 
+    @property
+    def knows_all_ids(self) -> bool:
+        """Whether nobody can call whose id is not among ``keys``."""
+        return self.jwt is None
+
 
 @dataclass(frozen=True, slots=True)
 class AddressListSection:

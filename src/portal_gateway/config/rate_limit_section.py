@@ -135,7 +135,10 @@ def overrides_name_keys(config: Config, value: Value) -> None:
     for entry, digest in zip(written, overrides, strict=True):
         key_id = ids.get(digest)
         if key_id is None:
-            entry.key.warn("a rate for a key that auth.keys has neither by its id nor by itself")
+            if config.auth.knows_all_ids:
+                entry.key.warn(
+                    "a rate for a key that auth.keys has neither by its id nor by itself"
+                )
             continue
         earlier = first.setdefault(key_id, entry.key)
         if earlier is not entry.key:
