@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.interfaces import (
-    IStreamClientEndpoint,
-)
 from twisted.internet.task import react
 from twisted.logger import ILogObserver, Logger, globalLogBeginner
 from twisted.python.components import Componentized
@@ -24,14 +21,7 @@ from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
 
 from portal_gateway.config.loading import ConfigInvalid, load_config
-from portal_gateway.config.model import (
-    Config,
-    GatewaySection,
-    LeaseSection,
-    Origin,
-    RelaySection,
-    UpstreamTLS,
-)
+from portal_gateway.config.model import Config, GatewaySection
 from portal_gateway.config.rate_limits import RedisSection
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.limits import ChannelLimits
@@ -54,17 +44,11 @@ from portal_gateway.policy.lease_access import LeaseAccess
 from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
 from portal_gateway.policy.rate_limits import RateLimits, Tables
 from portal_gateway.relay.client_tls import ClientTLS
-from portal_gateway.relay.conversations import ask_relay_info
-from portal_gateway.relay.credential_file import CredentialFileError, load_or_create_credential
-from portal_gateway.relay.directory import Directory
-from portal_gateway.relay.endpoints import LeaseEndpoint
-from portal_gateway.relay.origins import HTTPRelay, HTTPRelayURL, origin_endpoint
-from portal_gateway.relay.pool import Pool, PoolLimits
+from portal_gateway.relay.credential_file import CredentialFileError
+from portal_gateway.relay.origins import origin_endpoint
 from portal_gateway.relay.router import Relay, Router
-from portal_gateway.relay.session import RelaySession
+from portal_gateway.relay.upstreams import make_upstreams
 from portal_gateway.tls.rotation import Rotation
-from portal_gateway.wire.identity import Credential
-from portal_gateway.wire.messages import RelayInfo
 
 if TYPE_CHECKING:
     from portal_gateway.store.redis import RedisScripts
@@ -95,30 +79,9 @@ class Gateway(MultiService):
         self._log = log
         for warning in config.warnings:
             _log.warn("{warning}", warning=str(warning))
-        credential_file = config.portal.credential_file
-        credential = (
-            Credential.generate()
-            if credential_file is None
-            else load_or_create_credential(credential_file)
-        )
-        limits = PoolLimits(**asdict(config.portal.pool))
-        relays = [
-            _make_relay(reactor, section, config.leases, credential, limits)
-            for section in config.portal.relays
-            if not section.by_http
-        ]
-        http_relays = [
-            _make_http_relay(reactor, section, limits)
-            for section in config.portal.relays
-            if section.by_http
-        ]
-        origins = {
-            name: Pool(_lease_endpoint(reactor, lease.origin, lease.tls), reactor, limits)
-            for name, lease in config.leases.items()
-            if lease.origin is not None
-        }
+        made = make_upstreams(reactor, config)
         self._reactor = reactor
-        self._router = Router(origins, relays, http_relays, config.leases)
+        self._router = made.router
         self.tables = Tables()
         self._tokens: Tokens | None = None
         storage = config.rate_limit.storage
@@ -136,13 +99,12 @@ class Gateway(MultiService):
                 proxies=_trusted_proxies(config.gateway),
             )
 
-        closed_at_end: list[Callable[[], None]] = [pool.close for pool in origins.values()]
-        closed_at_end += [relay.close for relay in http_relays]
-        started: list[Callable[[], None]] = [relay.start for relay in relays]
+        closed_at_end = list(made.close_pools)
+        started: list[Callable[[], None]] = [relay.start for relay in made.relays]
         if self.redis is not None:
             started.append(self.redis.start)
             closed_at_end.append(self.redis.stop)
-        self.addService(_Upstreams(relays, started, closed_at_end))
+        self.addService(_Upstreams(made.relays, started, closed_at_end))
         gateway = config.gateway
         tls = gateway.tls
         rotation = None if tls is None else Rotation(reactor, tls.files, ALPN)
@@ -276,41 +238,6 @@ def _trusted_proxies(gateway: GatewaySection) -> TrustedProxies | None:
         return None
     networks = [network for network in listed if network is not None]
     return TrustedProxies(networks, unix=None in listed, field=gateway.forwarded_field)
-
-
-def _make_relay(
-    reactor: Any,
-    section: RelaySection,
-    leases: Mapping[str, LeaseSection],
-    credential: Credential,
-    limits: PoolLimits,
-) -> Relay:
-    session = RelaySession(reactor, section.url, tls=section.tls)
-
-    def ask() -> Deferred[RelayInfo]:
-        return ask_relay_info(session.require(), reactor)
-
-    def make_pool(lease_id: str) -> Pool:
-        return Pool(LeaseEndpoint(session, credential, lease_id, reactor), reactor, limits)
-
-    pins = {name: lease.identity for name, lease in leases.items() if lease.identity is not None}
-    directory = Directory(ask, reactor, pins, configured=frozenset(leases))
-    return Relay(session, directory, make_pool)
-
-
-def _make_http_relay(reactor: Any, section: RelaySection, limits: PoolLimits) -> HTTPRelay:
-    url = HTTPRelayURL.parse(section.url)
-    tls = ClientTLS(section.tls) if url.secure else None
-
-    def make_pool(host: str) -> Pool:
-        return Pool(origin_endpoint(reactor, host, url.port, tls), reactor, limits)
-
-    return HTTPRelay(url, make_pool)
-
-
-def _lease_endpoint(reactor: Any, origin: Origin, tls: UpstreamTLS) -> IStreamClientEndpoint:
-    secure = ClientTLS(tls) if origin.scheme == "https" else None
-    return origin_endpoint(reactor, origin.host, origin.port, secure)
 
 
 class _Upstreams(Service):

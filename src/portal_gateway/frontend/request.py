@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import parse_qs, quote, unquote_to_bytes
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IPullProducer, IPushProducer
+from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from twisted.python.urlpath import URLPath
 from twisted.web.http import CACHED, stringToDatetime
 from twisted.web.http_headers import Headers as TwistedHeaders
 from twisted.web.iweb import IRequest
-from zope.interface import classImplements, implementer
+from zope.interface import classImplements
 
 from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Exchange
-from portal_gateway.frontend.streaming import Stream, StreamingRequest
+from portal_gateway.frontend.pulled_producer import PulledProducer
+from portal_gateway.frontend.stream import Stream
+from portal_gateway.frontend.streaming import StreamingRequest
 from portal_gateway.wire.http1_request import RequestHead
 from portal_gateway.wire.http1_writing import http_date
 from portal_gateway.wire.http_fields import content_length
@@ -43,50 +45,6 @@ _NOT_MODIFIED = 304
 _PRECONDITION_FAILED = 412
 
 _DEFAULT_PORTS: Final = {False: 80, True: 443}
-
-
-@implementer(IPushProducer)
-class _PulledProducer:
-    """Drives a pull producer: one piece in each turn of the reactor while the client takes them."""
-
-    def __init__(self, producer: IPullProducer, request: "Request") -> None:
-        self._producer: IPullProducer | None = producer
-        self._request = request
-        self._paused = False
-        self._scheduled = False
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._request.site.call_soon(self._pull)
-
-    def _pull(self) -> None:
-        self._scheduled = False
-        if self._producer is not None and not self._paused:
-            self._producer.resumeProducing()
-            if self._producer is not None:
-                self._schedule()
-
-    def pauseProducing(self) -> None:
-        """The client takes no more for now."""
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        """The client takes more."""
-        self._paused = False
-        if self._producer is not None:
-            self._schedule()
-
-    def forget(self) -> None:
-        """The producer is done."""
-        self._producer = None
-
-    def stopProducing(self) -> None:
-        """The client has gone."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.stopProducing()
 
 
 class Request(StreamingRequest):
@@ -108,7 +66,7 @@ class Request(StreamingRequest):
     _response_headers: TwistedHeaders | None = None
     _args: dict[bytes, list[bytes]] | None = None
     _notifications: list[Deferred[None]] | None = None
-    _pulled: _PulledProducer | None = None
+    _pulled: PulledProducer | None = None
     _app_root_url: bytes | None = None
 
     def __init__(self, stream: Stream, site: "Site", head: RequestHead, exchange: Exchange) -> None:
@@ -371,7 +329,7 @@ class Request(StreamingRequest):
     def registerProducer(self, producer: Any, streaming: int) -> None:
         """Let ``producer`` write the body, as the client takes it."""
         if not streaming:
-            producer = self._pulled = _PulledProducer(producer, self)
+            producer = self._pulled = PulledProducer(producer, self)
         self.register_response_producer(producer)
 
     def unregisterProducer(self) -> None:
