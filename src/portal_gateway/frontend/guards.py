@@ -21,6 +21,7 @@ from twisted.web.server import NOT_DONE_YET
 from portal_gateway.errors import GatewayError
 from portal_gateway.frontend.authentication import authentication
 from portal_gateway.frontend.lease_lookup import look_up
+from portal_gateway.frontend.mcp_refusal import refused_as_rpc
 from portal_gateway.frontend.mcp_scope import judge_call, may_be_call
 from portal_gateway.frontend.rate_limiter import RateLimiter, limit_failures
 from portal_gateway.frontend.request import Request
@@ -177,7 +178,10 @@ def _admin_scope(_rules: Rules) -> Rule:
 
 
 def _limits(rules: Rules) -> Rule | None:
-    return None if rules.limiter is None else rules.limiter.decide
+    if rules.limiter is None:
+        return None
+    decide = rules.limiter.decide
+    return refused_as_rpc(decide, rules.mcp_leases) if rules.mcp_leases else decide
 
 
 MakeRule = Callable[[Rules], Rule | None]

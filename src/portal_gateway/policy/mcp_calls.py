@@ -16,10 +16,14 @@ from typing import Any, Final, NoReturn
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.wire.http1_request import RequestHead
 
-__all__ = ["HEADER_MISMATCH", "READING_METHODS", "only_reads"]
+__all__ = ["HEADER_MISMATCH", "READING_METHODS", "REFUSED", "only_reads", "told_as_rpc"]
 
 HEADER_MISMATCH: Final = -32020
 """MCP's error code for header fields that are not those of the message."""
+
+REFUSED: Final = -32000
+"""What a call is refused with that would have been right at another time: the first of the codes
+that JSON-RPC 2.0 leaves to servers. MCP has none for this."""
 
 READING_METHODS: Final = frozenset(
     {
@@ -85,6 +89,18 @@ def only_reads(head: RequestHead, body: bytes | None) -> bool | GatewayError:
             )
         return False
     return method in READING_METHODS
+
+
+def told_as_rpc(error: GatewayError, head: RequestHead, body: bytes | None) -> GatewayError:
+    """The error in the form of JSON-RPC, if ``body`` is a call that wants an answer.
+
+    Else as it is: a notification has no answer, and what cannot be read is no call.
+    """
+    message = _read_message(head, body)
+    message_id = None if message is None or _method(message) is None else _id(message)
+    if message_id is None:
+        return error
+    return fault(error.cause.code, error.detail, error.fields, rpc=(REFUSED, message_id))
 
 
 def _mirrors(head: RequestHead) -> bool:
