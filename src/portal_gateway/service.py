@@ -3,6 +3,7 @@
 The only importer of the reactor.
 """
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -287,10 +288,21 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415 - twistd chooses the reactor first
 
     use_monotonic_time(reactor)
+    reactor.callWhenRunning(spare_the_collector)
     sink = _twistd_sink(options.parent or {})
     logging = options.config.logging
     log = Log(reactor, sink, level=logging.level, style=logging.format)
     return _make_or_exit(lambda: Gateway(reactor, options.config, log))
+
+
+def spare_the_collector() -> None:
+    """Keep what was made until now out of the garbage collector's sight.
+
+    Modules and configuration stay as long as the process. Looking through them again each time took
+    25 to 50 ms, several times a second under load, and every request waited.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def use_monotonic_time(reactor: Any) -> None:
@@ -359,6 +371,7 @@ def run(
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
     service.privilegedStartService()
     reactor.callWhenRunning(service.startService)
+    reactor.callWhenRunning(spare_the_collector)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
     log.flush()

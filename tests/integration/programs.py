@@ -253,7 +253,8 @@ def python(module: str, *arguments: str | Path) -> list[str | Path]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def _python_path() -> dict[str, str]:
+def python_path() -> dict[str, str]:
+    """The environment in which a program finds the package and the tests."""
     return {"PYTHONPATH": os.pathsep.join((str(SOURCE), str(ROOT))), "PYTHONUNBUFFERED": "1"}
 
 
@@ -305,7 +306,7 @@ def embedded_relay(*more: str) -> Relay:
     relay = Relay(
         "relay-embedded",
         python("tests.integration.run_relay", *more),
-        environment=_python_path(),
+        environment=python_path(),
         ours=True,
     )
     relay.port = int(relay.wait_for_line(r"ready \S+:(\d+)").group(1))
@@ -354,7 +355,7 @@ def expose(relay: Relay, name: str, to: str, credential_file: Path, *more: str) 
             *("--credential", credential_file),
             *more,
         ),
-        environment=_python_path(),
+        environment=python_path(),
         ours=True,
     )
     program.wait_for_line(EXPOSE_READY)
@@ -375,7 +376,7 @@ class Gateway(Program):
         super().__init__(
             "gateway",
             python("portal_gateway.cli", "run", "--config", file),
-            environment=_python_path(),
+            environment=python_path(),
             ours=True,
         )
         self.address = self.wait_for_line(r"listens on https?://([\d.]+:\d+)").group(1)
