@@ -4,9 +4,11 @@
 # that one is only looked for.
 set -euo pipefail
 cd "$(dirname "$0")"
-declare -A package=([curl]=curl [sslscan]=sslscan [h2load]=nghttp2-client)
+declare -A package=(
+    [curl]=curl [sslscan]=sslscan [h2load]=nghttp2-client [redis-server]=redis-server
+)
 missing=()
-for tool in curl sslscan h2load; do
+for tool in curl sslscan h2load redis-server; do
     command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
 done
 if [ "${#missing[@]}" -gt 0 ]; then

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import psutil
 import yaml
@@ -34,6 +34,7 @@ __all__ = [
     "Gateway",
     "Program",
     "ProgramFailed",
+    "Redis",
     "Rss",
     "embedded_relay",
     "expose",
@@ -360,6 +361,54 @@ def expose(relay: Relay, name: str, to: str, credential_file: Path, *more: str) 
     )
     program.wait_for_line(EXPOSE_READY)
     return program
+
+
+class Redis(Program):
+    """A Redis that keeps nothing, listening; ``more`` are further options of its own."""
+
+    def __init__(self, *more: str, port: int | None = None) -> None:
+        self.port = port or free_port()
+        super().__init__(
+            "redis",
+            [
+                *("redis-server", "--bind", "127.0.0.1", "--port", str(self.port)),
+                *("--save", "", "--appendonly", "no", "--daemonize", "no"),
+                *more,
+            ],
+        )
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        wait_listening(self, self.port)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def ask(self, *words: str | bytes) -> Any:
+        """The answer to one command. Raises RuntimeError for an error."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            encoded = [word.encode() if isinstance(word, str) else word for word in words]
+            connection.sendall(
+                b"*%d\r\n" % len(encoded)
+                + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
+            )
+            return _redis_answer(connection.makefile("rb"))
+
+
+def _redis_answer(stream: BinaryIO) -> Any:
+    line = stream.readline().rstrip(b"\r\n")
+    kind, rest = line[:1], line[1:]
+    if kind == b"-":
+        raise RuntimeError(rest.decode())
+    if kind == b":":
+        return int(rest)
+    if kind == b"$":
+        size = int(rest)
+        return None if size < 0 else stream.read(size + 2)[:-2].decode()
+    if kind == b"*":
+        return [_redis_answer(stream) for _ in range(int(rest))]
+    return rest.decode()
 
 
 class Gateway(Program):
