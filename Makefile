@@ -32,7 +32,7 @@ test: .venv/.dev-installed
 # What is compiled must behave like what is not. The whole path is in these directories.
 test-compiled: compiled
 	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) $(BIN)/python -m pytest -rs -o pythonpath="build/compiled ." \
-		tests/test_compiled.py tests/frontend tests/hostile tests/observe tests/policy tests/relay tests/wire \
+		tests/test_compiled.py tests/features tests/frontend tests/hostile tests/observe tests/policy tests/relay tests/wire \
 		tests/integration/test_interop.py tests/integration/test_openai_client.py $(PYTEST_ARGS)
 
 compiled: build/compiled/.built

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from gateway_world import World, head_of
+from http2_world import HTTP2, POST
 from serving import HOST, Collecting, Noting, Served, read_responses
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import globalLogPublisher
@@ -298,6 +299,84 @@ def test_the_next_request_is_not_read_while_one_waits():
     answers = read_responses(site.send(), [b"GET", b"GET"])
     assert [answer[0] for answer in answers] == [200, 403]
     assert len(within.requests) == 1
+    site.finish()
+
+
+# Over HTTP/2.
+
+
+def over_http2(*rules, within=None):
+    within = Noting(lambda request: request.answer(b"in")) if within is None else within
+    return HTTP2(GuardedResource(rules, within, lambda: 5.0)), within
+
+
+def test_streams_wait_each_for_itself():
+    waiting = Waiting()
+    site, within = over_http2(waiting)
+    first, second = site.ask(), site.ask()
+    waiting.deferreds[1].callback(None)
+    site.turn()
+    assert site.answers[second].body == b"in"
+    assert first not in site.answers
+    waiting.deferreds[0].callback(DENIED)
+    site.turn()
+    assert site.answers[first].status == 403
+    assert len(within.requests) == 1
+    site.finish()
+
+
+def test_a_stream_that_is_reset_cancels_the_question():
+    waiting = Waiting()
+    site, within = over_http2(waiting)
+    stream = site.ask()
+    site.h2.reset_stream(stream)
+    site.turn()
+    assert waiting.cancelled == waiting.deferreds
+    assert within.requests == []
+    site.finish()
+
+
+def test_the_body_of_a_stream_is_kept_too():
+    waiting = Waiting()
+    collecting = Collecting()
+    site, _ = over_http2(waiting, within=collecting)
+    body = bytes(range(256)) * 200
+    stream = site.ask(POST, body)
+    assert collecting.readers == []
+    waiting.deferreds[0].callback(None)
+    site.turn()
+    assert collecting.readers[0].body == body
+    assert site.answers[stream].body == b"ok"
+    site.finish()
+
+
+@pytest.mark.parametrize("length", [0, 1, UNREAD_BOUND, UNREAD_BOUND + 1])
+@pytest.mark.parametrize("over", [over_http2, served])
+def test_a_rule_may_look_at_a_body_that_goes_on_whole(over, length):
+    seen = []
+
+    def look(request, _now):
+        return request.peek_body().addCallback(seen.append)
+
+    collecting = Collecting()
+    site, _ = over(look, within=collecting)
+    body = b"x" * length
+    if over is served:
+        site.send(post(body))
+    else:
+        stream = site.h2.get_next_available_stream_id()
+        site.h2.send_headers(stream, POST)
+        rest = body
+        while rest:
+            room = min(site.h2.local_flow_control_window(stream), 16384)
+            assert room
+            site.h2.send_data(stream, rest[:room])
+            rest = rest[room:]
+            site.turn()
+        site.h2.end_stream(stream)
+        site.turn()
+    assert seen == [body if length <= UNREAD_BOUND else None]
+    assert collecting.readers[0].body == body
     site.finish()
 
 

@@ -43,14 +43,14 @@ def lease_acl(value: Value) -> tuple[LeaseRule, ...]:
         for place, item in _entries(value):
             try:
                 pattern = lease_name(place)
+                earlier = first.setdefault(normal_pattern(pattern), place)
+                if earlier is not place:
+                    place.refuse(
+                        f"the same pattern as on line {earlier.line}: case makes no difference"
+                    )
                 keys = _KEYS(item)
             except Refused:
                 continue
-            earlier = first.setdefault(normal_pattern(pattern), place)
-            if earlier is not place:
-                place.refuse(
-                    f"the same pattern as on line {earlier.line}: case makes no difference"
-                )
             known = frozenset(key for key in keys if key is not None)
             rules.append(LeaseRule(pattern, known, everybody=None in keys))
     return tuple(rules)
