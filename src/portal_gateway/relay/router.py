@@ -8,6 +8,7 @@ is tried. A lease whose identity is pinned is never looked for where there is no
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
@@ -28,6 +29,11 @@ __all__ = ["Relay", "Router"]
 _GRAVITY = ("lease_not_found", "relay_unavailable", "lease_offline", "identity_mismatch")
 """When no relay has the lease, the answer that says most, last. A relay that is away may hold the
 lease that the others do not know, so its absence outweighs their ignorance."""
+
+
+_MOST_KNOWN = 4096
+"""Leases for which it is kept what the configuration says of them. Who has a key can ask for any
+name."""
 
 
 class Relay:
@@ -75,6 +81,7 @@ class Router:
         self._leases_without_case: dict[str, LeaseSection] = {}
         for name, section in self._leases.items():
             self._leases_without_case.setdefault(folded(name), section)
+        self._section = lru_cache(maxsize=_MOST_KNOWN)(self._find_section)
         pools = dict(origins).__getitem__
         self._origins = {name: self._as_configured(Route(pools, name, (name,))) for name in origins}
         self._relays = tuple(relays)
@@ -114,7 +121,7 @@ class Router:
         host = route.host if header is None else header.encode("ascii")
         return route._replace(host=host, rewrite=section.rewrite)
 
-    def _section(self, names: Sequence[str]) -> LeaseSection | None:
+    def _find_section(self, names: tuple[str, ...]) -> LeaseSection | None:
         """What is configured for a lease under one of its names, if anything is."""
         for name in names:
             if name in self._leases:
