@@ -33,7 +33,9 @@ ALLOWED = {
         "tls",
     },
     "testing": {"wire", "relay", "config", "errors"},
+    "signals": set(),
     "service": {
+        "signals",
         "wire",
         "policy",
         "relay",

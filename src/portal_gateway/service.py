@@ -49,6 +49,7 @@ from portal_gateway.relay.credential_file import CredentialFileError
 from portal_gateway.relay.origins import origin_endpoint
 from portal_gateway.relay.router import Relay, Router
 from portal_gateway.relay.upstreams import make_upstreams
+from portal_gateway.signals import end_by_signals
 from portal_gateway.tls.rotation import Rotation
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ __all__ = ["Gateway", "Options", "ask", "makeService", "run", "use_monotonic_tim
 _log = Logger()
 
 T = TypeVar("T")
+S = TypeVar("S", bound=IService)
 
 
 class Gateway(MultiService):
@@ -111,12 +113,21 @@ class Gateway(MultiService):
         rotation = None if tls is None else Rotation(reactor, tls.files, ALPN)
         self.site = serve(self.tree(config))
         listener = Listener(
-            reactor, gateway.listen, gateway.listen_endpoint, self.site, announce, rotation
+            reactor,
+            gateway.listen,
+            gateway.listen_endpoint,
+            self.site,
+            announce,
+            rotation,
+            gateway.drain,
         )
-        self.addService(listener)
+        self._listeners = [listener]
         if tls is not None and tls.redirect_from is not None:
             redirect = RedirectToHTTPS(lambda: tls.redirect_port or listener.port)
-            self.addService(Listener(reactor, *tls.redirect_from, serve(redirect)))
+            plain = Listener(reactor, *tls.redirect_from, serve(redirect), drain=gateway.drain)
+            self._listeners.append(plain)
+        for each in self._listeners:
+            self.addService(each)
         self.addService(sweeping(self.tables, reactor))
 
     def tree(self, config: Config) -> IResource:
@@ -166,6 +177,11 @@ class Gateway(MultiService):
         )
         stopped.addBoth(lambda _result: upstreams.stopService())
         return stopped.addBoth(self._stopped)
+
+    def hurry(self) -> None:
+        """Wait for no request any more."""
+        for listener in self._listeners:
+            listener.hurry()
 
     def _stopped(self, result: object) -> object:
         _log.info("stopped")
@@ -292,7 +308,9 @@ def makeService(options: Options) -> IService:
     sink = _twistd_sink(options.parent or {})
     logging = options.config.logging
     log = Log(reactor, sink, level=logging.level, style=logging.format)
-    return _make_or_exit(lambda: Gateway(reactor, options.config, log))
+    gateway = _make_or_exit(lambda: Gateway(reactor, options.config, log))
+    reactor.callWhenRunning(end_by_signals, reactor, gateway)
+    return gateway
 
 
 def spare_the_collector() -> None:
@@ -316,7 +334,7 @@ def use_monotonic_time(reactor: Any) -> None:
         reactor.seconds = time.monotonic
 
 
-def _make_or_exit(make: Callable[[], IService]) -> IService:
+def _make_or_exit(make: Callable[[], S]) -> S:
     """The service, or the end of the process with one line about the file that cannot be used."""
     try:
         return make()
@@ -372,6 +390,7 @@ def run(
     service.privilegedStartService()
     reactor.callWhenRunning(service.startService)
     reactor.callWhenRunning(spare_the_collector)
+    reactor.callWhenRunning(end_by_signals, reactor, service)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
     log.flush()

@@ -20,6 +20,7 @@ EXAMPLES = [
 
 SECTIONS = {
     "gateway": "gateway: {%s: x}",
+    "gateway.drain": "gateway: {drain: {%s: x}}",
     "gateway.limits": "gateway: {limits: {%s: x}}",
     "gateway.tls": "gateway: {tls: {%s: x}}",
     "portal": "portal: {%s: x}",
@@ -60,6 +61,7 @@ def test_every_key_is_described_and_no_other():
     # A section is not described itself, but by its keys.
     keys -= {
         "gateway.tls",
+        "gateway.drain",
         "gateway.limits",
         "portal.pool",
         "portal.relays[].tls",

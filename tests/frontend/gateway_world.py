@@ -129,7 +129,7 @@ class World:
         """Stop; nothing may be left. Returns the access log."""
         stopped = []
         self.gateway.stopService().addBoth(stopped.append)
-        self.reactor.advance(10)
+        self.reactor.advance(31)
         assert len(stopped) == 1
         assert self.reactor.getDelayedCalls() == []
         assert "Traceback" not in self.log_text.getvalue()

@@ -556,6 +556,28 @@ def test_stopping_lets_streams_finish():
     served.finish()
 
 
+@pytest.mark.parametrize("asked_first", [True, False])
+def test_draining_answers_one_more_request_and_says_that_it_is_the_last(asked_first):
+    noting = Noting()
+    served = HTTP2(noting)
+    served.turn()
+    if asked_first:
+        served.ask()
+        served.site.drain()
+    else:
+        # The connection came too late to be told: it is told with its first request.
+        served.site.draining = True
+        served.ask()
+    served.turn()
+    assert served.goaway.error_code == ErrorCodes.NO_ERROR
+    noting.requests[0].answer(b"done")
+    served.settle()
+    assert b"done" in served.client.received
+    served.wait(3)
+    assert served.closed
+    served.finish()
+
+
 def test_the_clients_goaway_lets_its_requests_finish():
     noting = Noting()
     served = HTTP2(noting)

@@ -314,7 +314,7 @@ def test_stop_aborts_after_the_grace() -> None:
     gone: list[int] = []
     noting.requests[0].on_disconnect(lambda: gone.append(1))
     stopped: list[None] = []
-    served.site.stop(grace=3).addCallback(stopped.append)
+    served.site.stop(timeout=3).addCallback(stopped.append)
     served.wait(2)
     assert (gone, stopped) == ([], [])
     served.wait(1)

@@ -30,6 +30,7 @@ __all__ = [
     "ApiKey",
     "AuthSection",
     "Config",
+    "DrainSection",
     "ForwardedField",
     "GatewaySection",
     "LeaseDefault",
@@ -130,6 +131,18 @@ class LimitsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainSection:
+    """``gateway.drain``: how the gateway ends. Times are seconds.
+
+    ``grace`` is how long requests are still taken while ``/health/ready`` says that there will be
+    no more, ``timeout`` how long those that are under way then may take.
+    """
+
+    grace: float = 0.0
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySection:
     """``gateway``: what the gateway is to its clients.
 
@@ -145,6 +158,7 @@ class GatewaySection:
     limits: LimitsSection = field(default_factory=LimitsSection)
     tls: TLSSection | None = None
     lease_host: str | None = None
+    drain: DrainSection = field(default_factory=DrainSection)
     trusted_proxies: tuple[Network | None, ...] = ()
     forwarded_field: ForwardedField = "either"
 

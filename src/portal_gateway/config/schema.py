@@ -36,6 +36,7 @@ from portal_gateway.config.model import (
     ApiKey,
     AuthSection,
     Config,
+    DrainSection,
     ForwardedField,
     GatewaySection,
     LeaseDefault,
@@ -270,6 +271,9 @@ CONFIG = Section(
                 "tls": TLS,
                 "trusted_proxies": trusted_proxies,
                 "forwarded_field": choice("field", get_args(ForwardedField)),
+                "drain": Section(
+                    DrainSection, {"grace": duration(0, 3600), "timeout": duration(0.1, 86_400)}
+                ),
             },
             check=check_listeners,
         ),

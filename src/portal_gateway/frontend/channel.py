@@ -359,6 +359,9 @@ class HTTPChannel(Protocol):
 
     # Ending.
 
+    def drain(self) -> None:
+        """Nothing is said before the next response, which tells that it is the last."""
+
     def close_when_idle(self) -> None:
         """Close now, or with the response that is under way."""
         self._leaving = True

@@ -29,7 +29,8 @@ class Health(Resource):
 class Ready(Resource):
     """``/health/ready``: 200 while there is a way upstream, 503 with the reasons while not.
 
-    ``reasons`` gives what is missing, for people; none means ready.
+    ``reasons`` gives what is missing, for people; none means ready. It is 503 from the first moment
+    on that the gateway drains.
     """
 
     isLeaf = True
@@ -40,7 +41,7 @@ class Ready(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         """Answer 200 or 503."""
-        reasons = self._reasons()
+        reasons = ["the gateway is stopping"] if request.site.draining else self._reasons()
         if not reasons:
             return _answer(request, HTTPStatus.OK, {"status": "ready"})
         told = {"status": "not_ready", "reasons": reasons}

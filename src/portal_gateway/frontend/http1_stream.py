@@ -94,7 +94,7 @@ class HTTP1Stream:
             has_body=has_body,
             is_1_1=request.head.version == b"1.1",
             keep_alive=self.keep_alive
-            and not channel.site.stopping
+            and not channel.site.draining
             and not (channel.in_body and _leaves_too_much(request)),
         )
         self._left = length or 0

@@ -265,6 +265,8 @@ class HTTP2Connection(Protocol):
         self._streams[stream_id] = stream
         self._intake.begin(stream, fields, ends=ends)
         self._check_patience()
+        if self.site.draining:
+            self.close_when_idle()
 
     # What streams call.
 
@@ -383,6 +385,10 @@ class HTTP2Connection(Protocol):
             self._flush()
 
     # Ending.
+
+    def drain(self) -> None:
+        """Tell the client that its next requests belong on another connection (GOAWAY)."""
+        self.close_when_idle()
 
     def close_when_idle(self) -> None:
         """Take no more requests, and close with the last response that is under way."""

@@ -5,13 +5,15 @@ from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from portal_gateway.config.model import DrainSection
 from portal_gateway.frontend.negotiation import secure_factory
 from portal_gateway.frontend.site import Site
 from portal_gateway.tls.rotation import Rotation
@@ -26,7 +28,7 @@ class Listener(Service):
 
     ``address`` is how the operator wrote it, ``endpoint`` the same as a Twisted endpoint string.
     With a ``rotation`` it is TLS that is served, with the certificate that it has. ``announce`` is
-    told the URL once connections are taken.
+    told the URL once connections are taken. ``drain`` says how it stops.
     """
 
     def __init__(
@@ -37,8 +39,12 @@ class Listener(Service):
         site: Site,
         announce: Callable[[str], object] = lambda _url: None,
         rotation: Rotation | None = None,
+        drain: DrainSection | None = None,
     ) -> None:
         self._reactor = reactor
+        self._drain = drain or DrainSection()
+        self._grace: Deferred[None] | None = None
+        self._hurried = False
         self._address = address
         self._endpoint = serverFromString(reactor, endpoint)
         self._site = site
@@ -91,11 +97,28 @@ class Listener(Service):
         return f"cannot listen on {self._address}: {why}"
 
     def stopService(self) -> Deferred[Any]:
-        """Take no more connections; fires when those that there are have ended."""
+        """Take connections for the grace that is left, then no more; fires when all have ended."""
         super().stopService()
+        self._site.drain()
+        if self._hurried or self._port is None or not self._drain.grace:
+            return self._stop()
+        waited: Deferred[None] = deferLater(self._reactor, self._drain.grace)
+        self._grace = waited
+        stopped: Deferred[Any] = waited.addErrback(lambda failure: failure.trap(CancelledError))
+        return stopped.addCallback(lambda _over: self._stop())
+
+    def hurry(self) -> None:
+        """Wait for nobody any more."""
+        self._hurried = True
+        if self._grace is not None:
+            self._grace.cancel()
+        self._site.hurry()
+
+    def _stop(self) -> Deferred[Any]:
+        self._grace = None
         if self._rotation is not None:
             self._rotation.stop()
-        ended: list[Deferred[Any]] = [self._site.stop()]
+        ended: list[Deferred[Any]] = [self._site.stop(0 if self._hurried else self._drain.timeout)]
         if self._port is not None:
             ended.append(maybeDeferred(cast("Any", self._port.stopListening)))
         return gatherResults(ended, consumeErrors=True)

@@ -81,6 +81,9 @@ class Negotiation(Protocol):
         elif self._deadline is not None:
             self._leave()
 
+    def drain(self) -> None:
+        """Nothing was asked yet."""
+
     def close_when_idle(self) -> None:
         """Nothing was asked yet: cut it."""
         self.abort()

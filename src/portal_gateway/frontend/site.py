@@ -45,6 +45,9 @@ class Connection(typing.Protocol):
 
     client_host: str
 
+    def drain(self) -> None:
+        """The gateway will stop: tell the client where a protocol can tell it beforehand."""
+
     def close_when_idle(self) -> None:
         """Close now, or with the last response that is under way."""
 
@@ -98,6 +101,7 @@ class Site(Factory[Any]):
         self.render_problem = render_problem
         self.make_request_id = make_request_id
         self._proxies = proxies
+        self.draining = False
         self.stopping = False
         self._on_exchange_end = on_exchange_end
         self._wall_clock = wall_clock
@@ -108,7 +112,7 @@ class Site(Factory[Any]):
         self._date_second = -1
         self._date = b""
         self._stopped: list[Deferred[None]] = []
-        self._grace: IDelayedCall | None = None
+        self._patience: IDelayedCall | None = None
 
     # Connections.
 
@@ -158,32 +162,45 @@ class Site(Factory[Any]):
         if self.stopping and not self._channels:
             self._all_gone()
 
-    def stop(self, grace: float = 5.0) -> Deferred[None]:
+    def drain(self) -> None:
+        """Take requests as before, and have each connection end with the one that it carries."""
+        if not self.draining:
+            self.draining = True
+            for channel in list(self._channels):
+                channel.drain()
+
+    def stop(self, timeout: float = 30.0) -> Deferred[None]:
         """Take no more requests; fires when every connection has ended.
 
         Idle connections are closed at once, the others with their response, and those that are
-        still there after ``grace`` seconds are aborted.
+        still there after ``timeout`` seconds are aborted.
         """
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)
+        self.draining = True
         if not self.stopping:
             self.stopping = True
-            self._grace = self.clock.callLater(grace, self._abort_all)
+            self._patience = self.clock.callLater(timeout, self._abort_all)
             for channel in list(self._channels):
                 channel.close_when_idle()
         if not self._channels:
             self._all_gone()
         return stopped
 
+    def hurry(self) -> None:
+        """Abort now what `stop` waits for."""
+        if self._patience is not None:
+            self._patience.reset(0)
+
     def _abort_all(self) -> None:
-        self._grace = None
+        self._patience = None
         for channel in list(self._channels):
             channel.abort()
 
     def _all_gone(self) -> None:
-        if self._grace is not None:
-            self._grace.cancel()
-            self._grace = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         if self._soon_call is not None:
             self._soon_call.cancel()
             self._run_soon()
