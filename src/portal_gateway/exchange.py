@@ -55,9 +55,9 @@ class Exchange:
     where it is known, and ``hides_names`` says that it may have others. ``lease_prefix`` is the
     part of the raw path by which the client addresses the lease, without its last slash;
     ``upstream_target`` what the lease gets as its request target, ``None`` where that slash is
-    missing. ``is_secure`` (the request came over TLS)
-    and ``is_websocket`` (it asks for one) are known from the first guard on. ``response_fields``
-    are what guards have to tell: they go on the final answer, whoever gives it.
+    missing. ``is_secure`` (the request came over TLS) and ``is_websocket`` (it asks for one) are
+    known from the first guard on. ``response_fields`` are what guards have to tell: they go on the
+    final answer, whoever gives it. ``quota_flow`` is by what the quotas count the bytes.
     """
 
     request_id: str
@@ -76,6 +76,7 @@ class Exchange:
     upstream_target: bytes | None = None
     caller: Caller | None = None
     response_fields: list[tuple[bytes, bytes]] = field(default_factory=list)
+    quota_flow: object | None = None
     status: int = 0
     error: str | None = None
     bytes_in: int = 0

@@ -21,14 +21,18 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
 
+from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import Config, GatewaySection
 from portal_gateway.config.rate_limits import RedisSection
+from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
 from portal_gateway.frontend.negotiation import ALPN
 from portal_gateway.frontend.problem import problem_response
+from portal_gateway.frontend.quota_guard import QuotaGuard
+from portal_gateway.frontend.quotas import QuotaParts, make_quotas
 from portal_gateway.frontend.rate_limiter import RateLimiter, sweeping
 from portal_gateway.frontend.redirect import RedirectToHTTPS
 from portal_gateway.frontend.response_stream import StreamRules
@@ -50,9 +54,11 @@ from portal_gateway.relay.origins import origin_endpoint
 from portal_gateway.relay.router import Relay, Router
 from portal_gateway.relay.upstreams import make_upstreams
 from portal_gateway.signals import end_by_signals
+from portal_gateway.store.threads import Threads, WorkerThreads
 from portal_gateway.tls.rotation import Rotation
 
 if TYPE_CHECKING:
+    from portal_gateway.store.database import Database
     from portal_gateway.store.redis import RedisScripts
 
 __all__ = ["Gateway", "Options", "ask", "makeService", "run", "use_monotonic_time"]
@@ -77,9 +83,11 @@ class Gateway(MultiService):
         config: Config,
         log: Log,
         announce: Callable[[str], object] = lambda _url: None,
+        threads: Threads | None = None,
     ) -> None:
         super().__init__()
         self._log = log
+        self._threads = threads
         for warning in config.warnings:
             _log.warn("{warning}", warning=str(warning))
         made = make_upstreams(reactor, config)
@@ -87,6 +95,8 @@ class Gateway(MultiService):
         self._router = made.router
         self.tables = Tables()
         self._tokens: Tokens | None = None
+        self._quotas: QuotaParts | None = None
+        self._closed_at_end = list(made.close_pools)
         storage = config.rate_limit.storage
         self.redis = None if storage.redis is None else _redis(storage.redis, reactor)
 
@@ -95,19 +105,18 @@ class Gateway(MultiService):
                 resource,
                 reactor,
                 render_problem=problem_response,
-                on_exchange_end=log.access,
+                on_exchange_end=self._exchange_over,
                 make_request_id=request_id,
                 limits=ChannelLimits(**asdict(config.gateway.limits)),
                 streams=StreamRules(**asdict(config.sse)),
                 proxies=_trusted_proxies(config.gateway),
             )
 
-        closed_at_end = list(made.close_pools)
         started: list[Callable[[], None]] = [relay.start for relay in made.relays]
         if self.redis is not None:
             started.append(self.redis.start)
-            closed_at_end.append(self.redis.stop)
-        self.addService(_Upstreams(made.relays, started, closed_at_end))
+            self._closed_at_end.append(self.redis.stop)
+        self.addService(_Upstreams(made.relays, started, self._closed_at_end))
         gateway = config.gateway
         tls = gateway.tls
         rotation = None if tls is None else Rotation(reactor, tls.files, ALPN)
@@ -137,7 +146,8 @@ class Gateway(MultiService):
         """
         limiter = _rate_limiter(config, self.tables, self.redis, self._reactor)
         tokens = self._tokens_by(config)
-        rules = _rules(config, tokens, limiter, self.tables, self._router, self._reactor)
+        quotas = self._quotas_by(config)
+        rules = _rules(config, tokens, limiter, quotas, self.tables, self._router, self._reactor)
         return build_tree(
             self._router,
             rules,
@@ -159,6 +169,38 @@ class Gateway(MultiService):
                 self.addService(self._tokens.source)
         return self._tokens
 
+    def _quotas_by(self, config: Config) -> QuotaGuard | None:
+        """What counts by the quotas: what was used is kept from one configuration to the next."""
+        if not config.quotas.any:
+            return None
+        if self._quotas is None:
+            self._quotas = make_quotas(
+                config,
+                self.redis,
+                lambda: self._open_database(config.database),
+                self._reactor,
+                time.time,
+            )
+            self.addService(self._quotas.keeper)
+        return self._quotas.guard(config)
+
+    def _open_database(self, section: DatabaseSection) -> "Database":
+        """The database, which is closed when everything else has ended."""
+        # It takes a tenth of a second to import, which only who has a database pays.
+        from portal_gateway.store.database import Database, threads_of  # noqa: PLC0415
+
+        threads = self._threads
+        if threads is None:
+            threads = WorkerThreads(self._reactor, threads_of(section), "database")
+        database = Database(section, threads)
+        self._closed_at_end += [threads.stop, database.close]
+        return database
+
+    def _exchange_over(self, exchange: Exchange) -> None:
+        if self._quotas is not None:
+            self._quotas.keeper.exchange_over(exchange)
+        self._log.access(exchange)
+
     def setServiceParent(self, parent: object) -> None:
         """Join ``parent``; twistd asks its application which observer is to write the log."""
         if isinstance(parent, Componentized):
@@ -166,15 +208,19 @@ class Gateway(MultiService):
         super().setServiceParent(parent)
 
     def stopService(self) -> Deferred[Any]:
-        """Stop the listeners; when their requests are over, the rest.
+        """Stop the listeners; when their requests are over, what counted them, and then the rest.
 
         Fires when all of it has ended and the log is written.
         """
         Service.stopService(self)
         upstreams, *others = self
+        keeper = None if self._quotas is None else self._quotas.keeper
         stopped: Deferred[Any] = gatherResults(
-            [maybeDeferred(other.stopService) for other in others], consumeErrors=True
+            [maybeDeferred(other.stopService) for other in others if other is not keeper],
+            consumeErrors=True,
         )
+        if keeper is not None:
+            stopped.addBoth(lambda _result: keeper.stopService())
         stopped.addBoth(lambda _result: upstreams.stopService())
         return stopped.addBoth(self._stopped)
 
@@ -193,6 +239,7 @@ def _rules(
     config: Config,
     tokens: Tokens | None,
     limiter: RateLimiter | None,
+    quotas: QuotaGuard | None,
     tables: Tables,
     router: Router,
     reactor: Any,
@@ -209,6 +256,7 @@ def _rules(
         ),
         mcp_leases=LeaseSet(name for name, lease in config.leases.items() if lease.mcp),
         limiter=limiter,
+        quotas=quotas,
         failed_attempts=None if failed is None else FailedAttempts(failed, tables.addresses),
         find=router.find,
         monotonic=reactor.seconds,

@@ -43,6 +43,8 @@ SECTIONS = {
     "rate_limit.storage": "rate_limit: {storage: {%s: x}}",
     "rate_limit.storage.redis": "rate_limit: {storage: {redis: {%s: x}}}",
     "rate_limit.storage.redis.tls": "rate_limit: {storage: {redis: {tls: {%s: x}}}}",
+    "quotas": "quotas: {%s: x}",
+    "database": "database: {%s: x}",
     "logging": "logging: {%s: x}",
 }
 
@@ -89,6 +91,7 @@ def test_every_example_is_valid(example, tmp_path, certificate):
     Certified(now=datetime.now(UTC)).write(tmp_path)
     environ = {f"API_KEY_{n}": f"sk_live_from_environment_{n}" for n in (1, 2)}
     environ["REDIS_PASSWORD"] = "a password"
+    environ["DB_PASSWORD"] = "another password"
     environ["JWT_SECRET"] = "a secret of 32 bytes and some more"
     load_config_text(example, "example", environ, directory=tmp_path)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from portal_gateway.config import document
+from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.loading import ConfigInvalid, load_config, load_config_text
 from portal_gateway.config.model import (
     ApiKey,
@@ -60,6 +61,7 @@ def test_the_smallest_useful_configuration():
             "tool": LeaseSection(url="http://127.0.0.1:3000"),
             "my-agent": LeaseSection(identity=IDENTITY),
         },
+        database=DatabaseSection(file=Path.cwd() / "portal-gateway.sqlite"),
         source="gateway.yaml",
     )
 

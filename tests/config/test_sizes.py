@@ -17,6 +17,8 @@ from portal_gateway.config.sizes import size, spoken_size
         ("1MiB", 1_048_576),
         ("1GB", 10**9),
         ("2GiB", 2**31),
+        ("1TB", 10**12),
+        ("1TiB", 2**40),
         ("1.5KB", 1500),
         ("0.001KiB", 1),
         ('"10MB"', 10_000_000),
@@ -30,7 +32,7 @@ def test_sizes(read, text, found):
 
 
 @pytest.mark.parametrize(
-    "text", ["10 MB", "10mb", "10M", "MB", "-1", "1e3", "1_000", "1.5", ".5KB", "10TB", "٣KB"]
+    "text", ["10 MB", "10mb", "10M", "MB", "-1", "1e3", "1_000", "1.5", ".5KB", "10PB", "٣KB"]
 )
 def test_bad_sizes(read, text):
     assert read.reason(size(0, 2**40), text).startswith(f'bad size "{text}"; write a number')

@@ -9,6 +9,7 @@ from portal_gateway.config.loading import load_config_text
 from portal_gateway.observe.logs import Log
 from portal_gateway.service import Gateway
 from portal_gateway.testing.memory_reactor import MemoryReactor
+from portal_gateway.testing.threads import NoThreads
 
 KEY = "sk_live_abc123..."
 
@@ -84,13 +85,18 @@ class Client(Factory):
 class World:
     """The gateway, its log, an origin, and as many clients as a test wants."""
 
-    def __init__(self, config=CONFIG, *, origin=True):
+    def __init__(self, config=CONFIG, *, origin=True, directory=None):
+        self.threads = NoThreads()
         self.reactor = MemoryReactor(now=1000.0)
         self.log_text = io.StringIO()
         log = Log(self.reactor, self.log_text, level="debug")
         self.announced = []
         self.gateway = Gateway(
-            self.reactor, load_config_text(config, "test.yaml", {}), log, self.announced.append
+            self.reactor,
+            load_config_text(config, "test.yaml", {}, directory=directory),
+            log,
+            self.announced.append,
+            self.threads,
         )
         self.origin = Origin()
         if origin:

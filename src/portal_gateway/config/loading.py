@@ -89,7 +89,11 @@ def load_config_text(
             faults.append(Fault(source, 0, 0, "", f"and {reading.omitted} more faults"))
         raise ConfigInvalid(faults) from None
     _warn(config, value)
-    return dataclasses.replace(config, source=source, warnings=tuple(reading.warnings))
+    # The default is relative to the configuration file, as a path that is written.
+    database = dataclasses.replace(config.database, file=reading.directory / config.database.file)
+    return dataclasses.replace(
+        config, database=database, source=source, warnings=tuple(reading.warnings)
+    )
 
 
 def _warn(config: Config, value: Value) -> None:

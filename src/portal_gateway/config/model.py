@@ -13,8 +13,10 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.faults import Fault
 from portal_gateway.config.jwt_tokens import JWTSection
+from portal_gateway.config.quotas import QuotasSection
 from portal_gateway.config.rate_limits import RateLimitSection
 from portal_gateway.config.upstream_tls import UpstreamTLS
 from portal_gateway.tls.files import TLSFiles
@@ -383,6 +385,8 @@ class Config:
     sse: SSESection = field(default_factory=SSESection)
     websocket: WebSocketSection = field(default_factory=WebSocketSection)
     rate_limit: RateLimitSection = field(default_factory=RateLimitSection)
+    quotas: QuotasSection = field(default_factory=QuotasSection)
+    database: DatabaseSection = field(default_factory=DatabaseSection)
     logging: LoggingSection = field(default_factory=LoggingSection)
     source: str = ""
     warnings: tuple[Fault, ...] = ()

@@ -17,6 +17,7 @@ __all__ = [
     "key_reference",
     "lease_identity",
     "lease_name",
+    "plan_name",
 ]
 
 MAX_LEASE_NAME = 256
@@ -123,3 +124,11 @@ def lease_identity(value: Value) -> str:
         f"bad lease id {found.shown}: it has 26 characters, A to Z and 2 to 7;"
         f" this one has {len(found.text)} characters"
     )
+
+
+def plan_name(value: Value) -> str:
+    """Reads the name of a plan, which keys have."""
+    found = name(value, expected="the name of a plan")
+    if not found or not found.isprintable():
+        raise value.refuse("the name of a plan is printable, and not empty")
+    return found

@@ -7,13 +7,13 @@ from typing import Any
 from portal_gateway.config.fields import (
     Section,
     mapping_of,
-    name,
     number,
     true_or_false,
     whole_number,
 )
-from portal_gateway.config.model import Config, key_digest
-from portal_gateway.config.names import key_reference, lease_name
+from portal_gateway.config.key_references import rules_name_keys
+from portal_gateway.config.model import Config
+from portal_gateway.config.names import key_reference, lease_name, plan_name
 from portal_gateway.config.rate_limits import (
     KeyRates,
     RateLimitSection,
@@ -116,33 +116,10 @@ def _per_lease(value: Value) -> Mapping[str, RateSection | None]:
 _BY_LEASE = mapping_of(lease_name, rate_or_unlimited)
 
 
-def _plan_name(value: Value) -> str:
-    found = name(value, expected="the name of a plan")
-    if not found or not found.isprintable():
-        raise value.refuse("the name of a plan is printable, and not empty")
-    return found
-
-
 def overrides_name_keys(config: Config, value: Value) -> None:
     """Refuse two rates for one key, and warn of one for a key that is not in the file."""
-    overrides = config.rate_limit.per_key.overrides
-    if not overrides:
-        return
-    ids = {key.digest: key.id for key in config.auth.keys}
-    ids |= {key_digest(key.id.encode("ascii")): key.id for key in config.auth.keys}
-    first: dict[str, Value] = {}
-    written = value.at("rate_limit").at("per_key").at("overrides").entries(may_show=bool)
-    for entry, digest in zip(written, overrides, strict=True):
-        key_id = ids.get(digest)
-        if key_id is None:
-            if config.auth.knows_all_ids:
-                entry.key.warn(
-                    "a rate for a key that auth.keys has neither by its id nor by itself"
-                )
-            continue
-        earlier = first.setdefault(key_id, entry.key)
-        if earlier is not entry.key:
-            entry.key.refuse(f"the key {key_id} has a rate already, on line {earlier.line}")
+    if config.rate_limit.per_key.overrides:
+        rules_name_keys(config, value.at("rate_limit").at("per_key").at("overrides"), "rate")
 
 
 def _section(**keys: Any) -> RateLimitSection:
@@ -159,7 +136,7 @@ RATE_LIMIT: Reader[RateLimitSection] = Section(
             KeyRates,
             {
                 "default": rate,
-                "plans": mapping_of(_plan_name, rate_or_unlimited),
+                "plans": mapping_of(plan_name, rate_or_unlimited),
                 "overrides": mapping_of(key_reference, rate_or_unlimited, secret_names=True),
             },
         ),

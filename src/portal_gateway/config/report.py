@@ -46,6 +46,7 @@ def describe(config: Config, now: datetime | None = None) -> list[str]:
         )
     lines.append(f"  - {_access(config)}")
     lines += _limits(config.rate_limit)
+    lines += _quotas(config)
     lines += [f"  - Warning: {warning}" for warning in config.warnings]
     return lines
 
@@ -100,6 +101,29 @@ def _limits(section: RateLimitSection) -> list[str]:
     redis = section.storage.redis
     where = "" if redis is None else f", counted in Redis at {redis.host}:{redis.port}"
     return [f"  - rate limits: {', '.join(found)}{where}"]
+
+
+def _quotas(config: Config) -> list[str]:
+    quotas = config.quotas
+    if not quotas.any:
+        return []
+    found = [
+        f"{period} {words}"
+        for period, of_keys in (("daily", quotas.daily), ("monthly", quotas.monthly))
+        for words in (
+            *(["default"] if of_keys.default is not None else []),
+            *([f"of {_count(len(of_keys.keys), 'key')}"] if of_keys.keys else []),
+        )
+    ]
+    found += [_count(len(quotas.plans), "plan")] if quotas.plans else []
+    return [f"  - quotas: {', '.join(found)}, counted in {_where_quotas_are(config)}"]
+
+
+def _where_quotas_are(config: Config) -> str:
+    redis, database = config.rate_limit.storage.redis, config.database
+    if redis is not None and config.quotas.storage != "database":
+        return f"Redis at {redis.host}:{redis.port}"
+    return "PostgreSQL" if database.driver == "postgres" else str(database.file)
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,6 +16,7 @@ from portal_gateway.config.addresses import (
     origin_url,
     relay_url,
 )
+from portal_gateway.config.database_section import DATABASE
 from portal_gateway.config.fields import (
     Section,
     choice,
@@ -55,6 +56,7 @@ from portal_gateway.config.model import (
 )
 from portal_gateway.config.names import api_key, key_id, lease_identity, lease_name
 from portal_gateway.config.networks import IP_WHITELIST, ip_allow, trusted_proxies
+from portal_gateway.config.quota_section import QUOTAS, check_quotas
 from portal_gateway.config.rate_limit_section import (
     MOST_BURST,
     MOST_REQUESTS,
@@ -175,6 +177,7 @@ def _check_all(config: Config, value: Value) -> None:
             written.refuse("without a rule in lease_acl every key may use every lease")
     overrides_name_keys(config, value)
     lease_acl_names_keys(config, value)
+    check_quotas(config, value)
 
 
 def _burst_of_a_rate(websocket: WebSocketSection, value: Value) -> None:
@@ -306,6 +309,8 @@ CONFIG = Section(
         ),
         "websocket": _WEBSOCKET,
         "rate_limit": RATE_LIMIT,
+        "quotas": QUOTAS,
+        "database": DATABASE,
         "logging": Section(
             LoggingSection,
             {

@@ -7,14 +7,16 @@ from portal_gateway.config.reading import Reader, Value
 
 __all__ = ["size", "spoken_size"]
 
-_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,3})?)(KB|MB|GB|KiB|MiB|GiB)|([0-9]{1,18})")
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,3})?)(KB|MB|GB|TB|KiB|MiB|GiB|TiB)|([0-9]{1,18})")
 _BYTES = {
     "KB": 1000,
     "MB": 1000**2,
     "GB": 1000**3,
+    "TB": 1000**4,
     "KiB": 1024,
     "MiB": 1024**2,
     "GiB": 1024**3,
+    "TiB": 1024**4,
 }
 
 
@@ -29,8 +31,8 @@ def size(least: int, most: int) -> Reader[int]:
         match = _SIZE.fullmatch(found.text)
         if match is None:
             raise value.refuse(
-                f"bad size {found.shown}; write a number and one of KB, MB, GB, KiB, MiB, GiB,"
-                " such as 10MB, or a number of bytes"
+                f"bad size {found.shown}; write a number and one of KB, MB, GB, TB, KiB, MiB, GiB,"
+                " TiB, such as 10MB, or a number of bytes"
             )
         number, unit, plain = match.groups()
         bytes_ = int(plain) if plain else int(Decimal(number) * _BYTES[unit])
@@ -46,7 +48,7 @@ def size(least: int, most: int) -> Reader[int]:
 
 def spoken_size(bytes_: int) -> str:
     """Bytes as a configuration would have them, in the largest unit that divides them."""
-    for unit in ("GiB", "GB", "MiB", "MB", "KiB", "KB"):
+    for unit in ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "KB"):
         if bytes_ and bytes_ % _BYTES[unit] == 0:
             return f"{bytes_ // _BYTES[unit]}{unit}"
     return str(bytes_)

@@ -23,6 +23,7 @@ from portal_gateway.frontend.authentication import authentication
 from portal_gateway.frontend.lease_lookup import look_up
 from portal_gateway.frontend.mcp_refusal import refused_as_rpc
 from portal_gateway.frontend.mcp_scope import judge_call, may_be_call
+from portal_gateway.frontend.quota_guard import QuotaGuard
 from portal_gateway.frontend.rate_limiter import RateLimiter, limit_failures
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.tokens import Tokens
@@ -42,7 +43,16 @@ from portal_gateway.policy.scopes import (
 from portal_gateway.policy.websocket_opening import wants_websocket
 from portal_gateway.relay.route import Route
 
-__all__ = ["ADMIN_GUARDS", "GUARDS", "GuardedResource", "Rule", "Rules", "Verdict", "guarded"]
+__all__ = [
+    "ADMIN_GUARDS",
+    "GUARDS",
+    "WHOAMI_GUARDS",
+    "GuardedResource",
+    "Rule",
+    "Rules",
+    "Verdict",
+    "guarded",
+]
 
 _log = Logger()
 
@@ -68,6 +78,7 @@ class Rules(NamedTuple):
     tokens: Tokens | None = None
     addresses: AddressSet | None = None
     limiter: RateLimiter | None = None
+    quotas: QuotaGuard | None = None
     failed_attempts: FailedAttempts | None = None
     access: LeaseAccess | None = None
     lease_addresses: LeaseAddresses | None = None
@@ -184,6 +195,10 @@ def _limits(rules: Rules) -> Rule | None:
     return refused_as_rpc(decide, rules.mcp_leases) if rules.mcp_leases else decide
 
 
+def _quota(rules: Rules) -> Rule | None:
+    return None if rules.quotas is None else rules.quotas.decide
+
+
 MakeRule = Callable[[Rules], Rule | None]
 
 GUARDS: Sequence[MakeRule] = (
@@ -195,6 +210,7 @@ GUARDS: Sequence[MakeRule] = (
     _lease_access,
     _addresses_of_lease,
     _limits,
+    _quota,
 )
 """Every guard in front of a lease, in the order in which they are asked.
 
@@ -211,6 +227,10 @@ ADMIN_GUARDS: Sequence[MakeRule] = (
     _admin_scope,
 )
 """Every guard in front of the administration, likewise."""
+
+
+WHOAMI_GUARDS: Sequence[MakeRule] = (_addresses, _authentication, _addresses_of_caller, _limits)
+"""Every guard in front of what a caller is told about itself, likewise."""
 
 
 class GuardedResource(Resource):

@@ -5,6 +5,7 @@
     /                     404
     ├── health            alive
     │   └── ready         ready for traffic
+    ├── whoami            who the caller is, behind those guards that find out and limit
     ├── peer/<lease>/…    LeaseSpace → the guards in their order → WebSocketProxy → ReverseProxy
     └── ws/<lease>/…      the same for WebSockets only
 
@@ -20,12 +21,13 @@ from twisted.web.resource import IResource, Resource
 
 from portal_gateway.config.model import WebSocketSection
 from portal_gateway.errors import GatewayError, fault
-from portal_gateway.frontend.guards import Rules, guarded
+from portal_gateway.frontend.guards import WHOAMI_GUARDS, Rules, guarded
 from portal_gateway.frontend.health import Health, Ready
 from portal_gateway.frontend.host_routing import ByHost
 from portal_gateway.frontend.proxy import ReverseProxy
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.websocket_proxy import WebSocketProxy, WebSocketsOnly
+from portal_gateway.frontend.whoami import WhoAmI
 from portal_gateway.policy.lease_host import LeaseHosts
 from portal_gateway.policy.lease_path import split_peer_path
 from portal_gateway.relay.router import Router
@@ -96,5 +98,7 @@ def build_tree(
     root.putChild(b"health", health)
     leases = for_websockets_and(ReverseProxy())
     root.putChild(b"peer", LeaseSpace(leases))
+    whoami = guarded(WhoAmI(rules.quotas), rules, wall_clock, WHOAMI_GUARDS)
+    root.putChild(b"whoami", whoami)
     root.putChild(b"ws", LeaseSpace(for_websockets_and(WebSocketsOnly()), b"/ws/"))
     return root if lease_host is None else ByHost(LeaseHosts(lease_host), leases, root)

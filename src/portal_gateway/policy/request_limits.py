@@ -9,6 +9,7 @@ its burst in the time in which it fills up. ``t`` is when there will be one requ
 All but the numbers is put together once and kept.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from portal_gateway.errors import GatewayError, fault
 from portal_gateway.policy.token_bucket import SECOND, Bucket, Rate
 from portal_gateway.wire.http_fields import Headers
 
-__all__ = ["Limit", "NamedLimit", "Prepare", "RequestLimits"]
+__all__ = ["Limit", "NamedLimit", "Prepare", "RequestLimits", "limit_members"]
 
 
 class Limit(NamedTuple):
@@ -124,6 +125,30 @@ class RequestLimits:
         seconds = max(1, -(-longest // SECOND))
         detail = f"the limit of {' and that of '.join(reached)} is reached; wait {seconds} s"
         return fault("rate_limit_exceeded", detail, [(b"Retry-After", b"%d" % seconds)])
+
+
+_MEMBER = re.compile(rb'"([a-z-]+)";[qr]=(\d+);[wt]=(\d+)')
+"""A member of either field, as they are put together here."""
+
+
+def limit_members(told: Headers) -> list[dict[str, Any]]:
+    """The limits that ``RequestLimits.fields`` told of, each as the members of a JSON object.
+
+    A request that was told of none has none.
+    """
+    fields = dict(reversed(told))
+    policies = _MEMBER.findall(fields.get(b"RateLimit-Policy", b""))
+    limits = _MEMBER.findall(fields.get(b"RateLimit", b""))
+    return [
+        {
+            "name": name.decode("ascii"),
+            "limit": int(quota),
+            "window_seconds": int(window),
+            "remaining": int(remaining),
+            "more_in_seconds": int(more_in),
+        }
+        for (name, quota, window), (_, remaining, more_in) in zip(policies, limits, strict=True)
+    ]
 
 
 _OF_WHAT = {

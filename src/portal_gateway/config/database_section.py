@@ -1,0 +1,57 @@
+"""The section ``database``: its keys."""
+
+from typing import Any, Final, get_args
+from urllib.parse import urlsplit
+
+from portal_gateway.config.database import DatabaseDriver, DatabaseSection
+from portal_gateway.config.fields import Section, choice, text, whole_number
+from portal_gateway.config.files import state_file
+from portal_gateway.config.reading import Reader, Value
+from portal_gateway.config.times import duration
+
+__all__ = ["DATABASE"]
+
+MAX_DSN: Final = 2000
+"""Characters of a DSN."""
+
+MOST_CONNECTIONS: Final = 50
+"""Connections of one gateway: a server has some hundred for everybody."""
+
+
+def _dsn(value: Value) -> str:
+    """Reads where PostgreSQL is. It has a password, so no fault quotes it."""
+    found = text(value, secret=True, expected="a DSN").text
+    expected = "postgresql://user:password@host/database"
+    if len(found) > MAX_DSN or not found.isprintable():
+        raise value.refuse(f"a DSN has at most {MAX_DSN} printable characters, as {expected}")
+    try:
+        parts = urlsplit(found)
+        _ = parts.port
+    except ValueError:
+        raise value.refuse(f"not a DSN; write {expected}") from None
+    if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
+        raise value.refuse(f"not a DSN; write {expected}")
+    return found
+
+
+def _check(database: DatabaseSection, value: Value) -> None:
+    dsn, file = value.at("dsn"), value.at("file")
+    if database.driver == "postgres":
+        if dsn is value:
+            value.refuse('"dsn" is missing: it says where PostgreSQL is')
+        if file is not value:
+            file.refuse("this is for SQLite")
+    elif dsn is not value:
+        dsn.refuse('this is for PostgreSQL; write driver: "postgres"')
+
+
+_KEYS: dict[str, Reader[Any]] = {
+    "driver": choice("driver", get_args(DatabaseDriver)),
+    "file": state_file,
+    "dsn": _dsn,
+    "pool_size": whole_number(1, MOST_CONNECTIONS),
+    "timeout": duration(0.1, 60),
+}
+
+DATABASE: Reader[DatabaseSection] = Section(DatabaseSection, _KEYS, check=_check)
+"""The whole section."""
