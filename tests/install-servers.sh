@@ -11,6 +11,8 @@ missing=()
 for tool in curl sslscan h2load redis-server; do
     command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
 done
+# Debian keeps this server's programs off the path.
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 if [ "${#missing[@]}" -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get update -q || true

@@ -1,5 +1,6 @@
 """The processes that the integration tests start, watch and end (by their id)."""
 
+import itertools
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import psutil
+import psycopg
 import yaml
 
 import portal_gateway
@@ -32,6 +34,7 @@ __all__ = [
     "STARTED",
     "TUNNEL_READY",
     "Gateway",
+    "Postgres",
     "Program",
     "ProgramFailed",
     "Redis",
@@ -41,6 +44,7 @@ __all__ = [
     "free_port",
     "go_relay",
     "origin",
+    "postgres_tool",
     "relay_url",
     "sdk_client",
     "sdk_tunnel",
@@ -66,6 +70,8 @@ LOG_LINES = 20_000
 """Lines of a log that are kept; Portal's relay logs every stream."""
 
 POLL = 0.02
+
+_numbers = itertools.count(1)
 
 STARTED: list["Program"] = []
 """Every process of this test and those that run on from before; conftest.py reads their logs."""
@@ -108,7 +114,8 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> floa
 class Program:
     """One process, its log (a file, so that nobody's reading slows it), and its end.
 
-    ``ours`` says that the log is held to :data:`WRONG` and the end to SIGTERM.
+    ``ours`` says that the log is held to :data:`WRONG` and the end to SIGTERM; ``user`` is whose
+    process it is, where that is somebody else.
     """
 
     def __init__(
@@ -118,8 +125,10 @@ class Program:
         *,
         environment: Mapping[str, str] | None = None,
         ours: bool = False,
+        user: str | None = None,
     ) -> None:
         self.name = name
+        self._user = user
         self.ours = ours
         self.arguments = [str(argument) for argument in arguments]
         self._environment = {**os.environ, **(environment or {})}
@@ -140,6 +149,7 @@ class Program:
                 stderr=subprocess.STDOUT,
                 cwd=self._directory,
                 env=self._environment,
+                user=self._user,
             )
 
     def _look(self) -> None:
@@ -409,6 +419,66 @@ def _redis_answer(stream: BinaryIO) -> Any:
     if kind == b"*":
         return [_redis_answer(stream) for _ in range(int(rest))]
     return rest.decode()
+
+
+def postgres_tool(name: str) -> Path | None:
+    """A program of PostgreSQL's server, which Debian keeps off the path; ``None`` for none."""
+    on_path = shutil.which(name)
+    if on_path is not None:
+        return Path(on_path).resolve()
+    return max(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), default=None)
+
+
+class Postgres(Program):
+    """A PostgreSQL that keeps what it has only until it is stopped; made for `new_database`."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._data = Path(tempfile.mkdtemp(prefix="portal-gateway-test-"))
+        # It refuses to run as root.
+        user = "postgres" if os.geteuid() == 0 else None
+        if user is not None:
+            shutil.chown(self._data, user)
+        initdb, postgres = postgres_tool("initdb"), postgres_tool("postgres")
+        assert initdb is not None
+        assert postgres is not None
+        subprocess.run(
+            [initdb, "-D", self._data, "-A", "trust", "-U", "gateway", "-E", "UTF8", "--no-sync"],
+            check=True,
+            capture_output=True,
+            cwd="/",
+            user=user,
+        )
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": "",
+            "fsync": "off",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        super().__init__("postgres", [postgres, "-D", self._data, *options], user=user)
+        self.wait_for_line("ready to accept connections")
+
+    def dsn(self, database: str = "postgres") -> str:
+        return f"postgresql://gateway@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """The DSN of a database that has nothing in it."""
+        name = f"test_{next(_numbers)}"
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.dsn(name)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the process that answers each connection, too."""
+        for child in psutil.Process(self.pid).children():
+            child.send_signal(number)
+        super().signal(number)
+
+    def stop(self) -> int:
+        status = super().stop()
+        shutil.rmtree(self._data, ignore_errors=True)
+        return status
 
 
 class Gateway(Program):
