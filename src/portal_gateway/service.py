@@ -23,35 +23,31 @@ from twisted.web.resource import IResource
 
 from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.loading import ConfigInvalid, load_config
-from portal_gateway.config.model import Config, GatewaySection
-from portal_gateway.config.rate_limits import RedisSection
+from portal_gateway.config.model import Config
 from portal_gateway.exchange import Exchange
-from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
 from portal_gateway.frontend.negotiation import ALPN
 from portal_gateway.frontend.problem import problem_response
 from portal_gateway.frontend.quota_guard import QuotaGuard
 from portal_gateway.frontend.quotas import QuotaParts, make_quotas
-from portal_gateway.frontend.rate_limiter import RateLimiter, sweeping
+from portal_gateway.frontend.rate_limiter import sweeping
 from portal_gateway.frontend.redirect import RedirectToHTTPS
 from portal_gateway.frontend.response_stream import StreamRules
 from portal_gateway.frontend.routes import build_tree
+from portal_gateway.frontend.rules import (
+    make_rate_limiter,
+    make_redis,
+    make_rules,
+    make_trusted_proxies,
+)
 from portal_gateway.frontend.site import Site
 from portal_gateway.frontend.tokens import Tokens, make_tokens
 from portal_gateway.observe.logs import Log, Sink
 from portal_gateway.observe.request_ids import request_id
-from portal_gateway.policy.address_sets import AddressSet
-from portal_gateway.policy.client_address import TrustedProxies
-from portal_gateway.policy.credentials import KeyTable
-from portal_gateway.policy.failed_attempts import FailedAttempts
-from portal_gateway.policy.lease_access import LeaseAccess
-from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
-from portal_gateway.policy.rate_limits import RateLimits, Tables
-from portal_gateway.relay.client_tls import ClientTLS
+from portal_gateway.policy.rate_limits import Tables
 from portal_gateway.relay.credential_file import CredentialFileError
-from portal_gateway.relay.origins import origin_endpoint
-from portal_gateway.relay.router import Relay, Router
+from portal_gateway.relay.router import Relay
 from portal_gateway.relay.upstreams import make_upstreams
 from portal_gateway.signals import end_by_signals
 from portal_gateway.store.threads import Threads, WorkerThreads
@@ -59,7 +55,6 @@ from portal_gateway.tls.rotation import Rotation
 
 if TYPE_CHECKING:
     from portal_gateway.store.database import Database
-    from portal_gateway.store.redis import RedisScripts
 
 __all__ = ["Gateway", "Options", "ask", "makeService", "run", "use_monotonic_time"]
 
@@ -98,7 +93,7 @@ class Gateway(MultiService):
         self._quotas: QuotaParts | None = None
         self._closed_at_end = list(made.close_pools)
         storage = config.rate_limit.storage
-        self.redis = None if storage.redis is None else _redis(storage.redis, reactor)
+        self.redis = None if storage.redis is None else make_redis(storage.redis, reactor)
 
         def serve(resource: IResource) -> Site:
             return Site(
@@ -109,7 +104,7 @@ class Gateway(MultiService):
                 make_request_id=request_id,
                 limits=ChannelLimits(**asdict(config.gateway.limits)),
                 streams=StreamRules(**asdict(config.sse)),
-                proxies=_trusted_proxies(config.gateway),
+                proxies=make_trusted_proxies(config.gateway),
             )
 
         started: list[Callable[[], None]] = [relay.start for relay in made.relays]
@@ -144,10 +139,12 @@ class Gateway(MultiService):
 
         In the place of ``site.resource`` it decides about every request that begins then.
         """
-        limiter = _rate_limiter(config, self.tables, self.redis, self._reactor)
+        limiter = make_rate_limiter(config, self.tables, self.redis, self._reactor)
         tokens = self._tokens_by(config)
         quotas = self._quotas_by(config)
-        rules = _rules(config, tokens, limiter, quotas, self.tables, self._router, self._reactor)
+        rules = make_rules(
+            config, tokens, limiter, quotas, self.tables, self._router, self._reactor
+        )
         return build_tree(
             self._router,
             rules,
@@ -233,76 +230,6 @@ class Gateway(MultiService):
         _log.info("stopped")
         self._log.flush()
         return result
-
-
-def _rules(
-    config: Config,
-    tokens: Tokens | None,
-    limiter: RateLimiter | None,
-    quotas: QuotaGuard | None,
-    tables: Tables,
-    router: Router,
-    reactor: Any,
-) -> Rules:
-    failed = config.rate_limit.failed_auth
-    whitelist = config.ip_whitelist
-    return Rules(
-        KeyTable(config.auth.keys),
-        tokens=tokens,
-        addresses=AddressSet(whitelist.cidrs) if whitelist.enabled else None,
-        access=_lease_access(config),
-        lease_addresses=LeaseAddresses(
-            {name: lease.ip_allow for name, lease in config.leases.items() if lease.ip_allow}
-        ),
-        mcp_leases=LeaseSet(name for name, lease in config.leases.items() if lease.mcp),
-        limiter=limiter,
-        quotas=quotas,
-        failed_attempts=None if failed is None else FailedAttempts(failed, tables.addresses),
-        find=router.find,
-        monotonic=reactor.seconds,
-    )
-
-
-def _lease_access(config: Config) -> LeaseAccess | None:
-    """The rules, or None where every key may use every lease."""
-    if not config.lease_acl:
-        _log.info("no lease_acl is configured: every API key may use every lease")
-        return None
-    return LeaseAccess(config.lease_acl, default_allow=config.lease_acl_default == "allow")
-
-
-def _rate_limiter(
-    config: Config, tables: Tables, redis: "RedisScripts | None", reactor: Any
-) -> RateLimiter | None:
-    section = config.rate_limit
-    if redis is None:
-        limits = RateLimits(section, tables)
-        return RateLimiter(limits, reactor.seconds) if limits.any else None
-    # As below.
-    from portal_gateway.frontend.shared_rate_limiter import SharedRateLimiter  # noqa: PLC0415
-    from portal_gateway.store.shared_buckets import SharedBuckets  # noqa: PLC0415
-
-    shared = SharedBuckets(redis)
-    limits = RateLimits(section, tables, shared.prepare)
-    on_failure = section.storage.on_failure
-    return SharedRateLimiter(limits, reactor.seconds, shared, on_failure) if limits.any else None
-
-
-def _redis(settings: RedisSection, reactor: Any) -> "RedisScripts":
-    # Its library imports the reactor, which twistd has chosen by now.
-    from portal_gateway.store.redis import RedisScripts  # noqa: PLC0415
-
-    tls = None if settings.tls is None else ClientTLS(settings.tls)
-    endpoint = origin_endpoint(reactor, settings.host, settings.port, tls)
-    return RedisScripts(endpoint, settings, reactor)
-
-
-def _trusted_proxies(gateway: GatewaySection) -> TrustedProxies | None:
-    listed = gateway.trusted_proxies
-    if not listed:
-        return None
-    networks = [network for network in listed if network is not None]
-    return TrustedProxies(networks, unix=None in listed, field=gateway.forwarded_field)
 
 
 class _Upstreams(Service):
