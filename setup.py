@@ -17,8 +17,8 @@ COMPILED = {
     ),
     "observe": "lines logs request_ids",
     "policy": (
-        "address_sets credentials failed_attempts lease_path rate_limits rewriting scopes "
-        "token_bucket websocket_opening"
+        "address_sets credentials failed_attempts lease_path rate_limits request_limits rewriting "
+        "scopes token_bucket websocket_opening"
     ),
     "relay": (
         "connection delivery dials http_client http_connection outbox pool producing "

@@ -44,7 +44,7 @@ class Buckets:
             Bucket(self._table, key.decode(), Rate(interval, depth // interval))
             for key, interval, depth in zip(keys, times[::2], times[1::2], strict=True)
         ]
-        admitted, until_full = take(buckets, int(self._reactor.seconds() * SECOND))
+        admitted, until_full = take(tuple(buckets), int(self._reactor.seconds() * SECOND))
         told = " ".join(map(str, until_full))
         return f"+{admitted:d} {told}\r\n".encode()
 

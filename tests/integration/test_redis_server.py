@@ -104,7 +104,7 @@ def test_the_script_does_as_the_buckets_in_memory_do(redis, seed):
     seen = set()
     for _ in range(150):
         which = choose.sample(range(4), choose.randint(1, 4))
-        expected, expected_times = take([local[index] for index in which], 10**15)
+        expected, expected_times = take(tuple(local[index] for index in which), 10**15)
         admitted, times = shared.take(which)
         assert admitted == expected
         seen.add(admitted)

@@ -35,6 +35,13 @@ def buckets(*rates):
     return tuple(Bucket(BucketTable(), str(index), rate) for index, rate in enumerate(rates))
 
 
+def keep(table, key, moment, now):
+    """As taking a token does."""
+    table.moments[key] = moment
+    if len(table) > table.capacity:
+        table.forget_one(now, key)
+
+
 rates = st.builds(Rate, st.integers(1, 10 * SECOND), st.integers(1, 50))
 steps = st.lists(
     st.one_of(st.just(0), st.integers(0, 1000), st.integers(0, 3 * SECOND)), max_size=60
@@ -167,7 +174,7 @@ def test_a_full_bucket_is_not_kept():
 def test_a_sweep_looks_at_no_more_than_it_is_told():
     table = BucketTable()
     for n in range(1000):
-        table.keep(f"k{n}", 1, 0)
+        keep(table, f"k{n}", 1, 0)
     table.sweep(5, 10)
     assert len(table) == 990
 
@@ -175,32 +182,32 @@ def test_a_sweep_looks_at_no_more_than_it_is_told():
 def test_a_sweep_that_is_on_its_way_hides_nothing():
     table = BucketTable()
     for n in range(100):
-        table.keep(f"k{n}", 10 + n, 0)
+        keep(table, f"k{n}", 10 + n, 0)
     table.sweep(0, 50)
-    assert [table.full_at(f"k{n}") for n in range(100)] == [10 + n for n in range(100)]
-    table.keep("k3", 500, 0)
+    assert [table.moments.get(f"k{n}", 0) for n in range(100)] == [10 + n for n in range(100)]
+    keep(table, "k3", 500, 0)
     table.sweep(0, 50)
-    assert table.full_at("k3") == 500
+    assert table.moments.get("k3", 0) == 500
     assert len(table) == 100
 
 
 def test_a_table_that_is_full_forgets_the_full_buckets_first():
     table = BucketTable(10)
     for n in range(10):
-        table.keep(f"full{n}", START - 1, START - 10)
+        keep(table, f"full{n}", START - 1, START - 10)
     for n in range(10):
-        table.keep(f"new{n}", START + SECOND, START)
+        keep(table, f"new{n}", START + SECOND, START)
     assert table.forgotten == 0
     assert len(table) == 10
-    assert all(table.full_at(f"new{n}") for n in range(10))
+    assert all(table.moments.get(f"new{n}", 0) for n in range(10))
 
 
 def test_a_table_that_is_full_forgets_one_at_a_time_and_counts_it():
     table = BucketTable(100)
     for n in range(1000):
-        table.keep(f"k{n}", START + SECOND, START)
+        keep(table, f"k{n}", START + SECOND, START)
         assert len(table) <= 100
-        assert table.full_at(f"k{n}")
+        assert table.moments.get(f"k{n}", 0)
     assert table.forgotten == 900
 
 
@@ -219,10 +226,10 @@ class Tables(RuleBasedStateMachine):
     def keep(self, key, ahead):
         key = f"k{key}"
         self.model[key] = self.now + ahead
-        before = sum(self.table.full_at(k) > self.now for k in self.model)
-        self.table.keep(key, self.now + ahead, self.now)
-        assert self.table.full_at(key) == self.now + ahead
-        lost = before - sum(self.table.full_at(k) > self.now for k in self.model)
+        before = sum(self.table.moments.get(k, 0) > self.now for k in self.model)
+        keep(self.table, key, self.now + ahead, self.now)
+        assert self.table.moments.get(key, 0) == self.now + ahead
+        lost = before - sum(self.table.moments.get(k, 0) > self.now for k in self.model)
         assert lost <= 1
 
     @rule(most=st.integers(0, 50))
@@ -238,7 +245,7 @@ class Tables(RuleBasedStateMachine):
     def nothing_is_made_up_and_only_a_full_table_forgets(self):
         wrong = 0
         for key, moment in self.model.items():
-            found = self.table.full_at(key)
+            found = self.table.moments.get(key, 0)
             if found == moment:
                 continue
             # Dropped: it was full, or it was forgotten, or an older moment stands, which is past.
@@ -255,4 +262,4 @@ TestTables.settings = settings(max_examples=150, stateful_step_count=60, deadlin
 @pytest.mark.parametrize("constant", ["MAX_BUCKETS"])
 def test_a_table_is_bounded_by_default(constant):
     table = BucketTable()
-    assert table._capacity == getattr(token_bucket, constant) == 1_000_000
+    assert table.capacity == getattr(token_bucket, constant) == 1_000_000

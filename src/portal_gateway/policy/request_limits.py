@@ -10,7 +10,7 @@ All but the numbers is put together once and kept.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +20,10 @@ from portal_gateway.policy.token_bucket import SECOND, Bucket, Rate
 from portal_gateway.wire.http_fields import Headers
 
 __all__ = ["Limit", "NamedLimit", "Prepare", "RequestLimits", "limit_members"]
+
+
+_RESET = b"X-RateLimit-Reset"
+_RESET_SOON = (_RESET, b"1")
 
 
 class Limit(NamedTuple):
@@ -67,6 +71,7 @@ class RequestLimits:
     _limits: tuple[NamedLimit, ...]
     _policy: tuple[bytes, bytes]
     _template: bytes
+    _quick_template: bytes | None
     _quotas: tuple[tuple[bytes, bytes], ...]
 
     @classmethod
@@ -80,38 +85,54 @@ class RequestLimits:
             window = -(-rate.depth // SECOND)
             policies.append(b'"%s";q=%d;w=%d' % (name.encode("ascii"), rate.burst, window))
             quotas.append((b"X-RateLimit-Limit", b"%d" % rate.burst))
+        quick = all(limit.bucket.rate.interval <= SECOND for limit in limits)
+        told = [limit.name.encode("ascii") for limit in limits]
         return cls(
             tuple(limit.bucket for limit in limits),
             None if prepare is None else prepare(names, rates),
             tuple(limits),
             (b"RateLimit-Policy", b", ".join(policies)),
-            b", ".join(b'"%s";r=%%d;t=%%d' % limit.name.encode("ascii") for limit in limits),
+            b", ".join(b'"%s";r=%%d;t=%%d' % name for name in told),
+            b", ".join(b'"%s";r=%%d;t=1' % name for name in told) if quick else None,
             tuple(quotas),
         )
 
     def fields(self, until_full: Sequence[int]) -> Headers:
         """What an answer tells, when it takes ``until_full`` until each bucket is full."""
-        numbers = []
-        tightest = 0
-        least = -1
-        for index, bucket in enumerate(self.buckets):
+        left: list[int] = []
+        least = tightest = -1
+        for bucket in self.buckets:
             rate = bucket.rate
-            interval = rate.interval
-            remaining, part = divmod(rate.depth - until_full[index], interval)
-            numbers.append(remaining)
-            # What is full gets no more. Else at most an interval is left until the next token.
-            left = interval - part if until_full[index] else 0
-            numbers.append(1 if 0 < left <= SECOND else -(-left // SECOND))
-            if remaining < least or least < 0:
+            index = len(left)
+            remaining = (rate.depth - until_full[index]) // rate.interval
+            left.append(remaining)
+            if remaining < least or index == 0:
                 least = remaining
                 tightest = index
+        if self._quick_template is not None and 0 not in until_full:
+            # The next request is possible within a second, whatever the bucket.
+            state = self._quick_template % tuple(left)
+        else:
+            state = self._template % tuple(self._with_times(left, until_full))
+        until = until_full[tightest]
         return [
             self._policy,
-            (b"RateLimit", self._template % tuple(numbers)),
+            (b"RateLimit", state),
             self._quotas[tightest],
             (b"X-RateLimit-Remaining", b"%d" % least),
-            (b"X-RateLimit-Reset", b"%d" % -(-until_full[tightest] // SECOND)),
+            _RESET_SOON if 0 < until <= SECOND else (_RESET, b"%d" % -(-until // SECOND)),
         ]
+
+    def _with_times(self, left: Sequence[int], until_full: Sequence[int]) -> Iterator[int]:
+        """What each bucket has left, and the seconds until it has one more.
+
+        One that is full gets no more.
+        """
+        for bucket, remaining, time in zip(self.buckets, left, until_full, strict=True):
+            rate = bucket.rate
+            yield remaining
+            next_one = time - (rate.depth - (remaining + 1) * rate.interval)
+            yield -(-next_one // SECOND) if time else 0
 
     def refusal(self, until_full: Sequence[int]) -> GatewayError:
         """The error that names the limits without a token, and says when all have one."""

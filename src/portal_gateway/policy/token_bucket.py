@@ -13,7 +13,6 @@ once. What is told of a bucket is how long it takes until it is full; a `Rate` t
 tokens and into the time to wait.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,7 +22,7 @@ SECOND: Final = 1_000_000_000
 """Nanoseconds."""
 
 MAX_BUCKETS: Final = 1_000_000
-"""Buckets of one table that are not full. With ids of 32 characters a million of them take 240 MB
+"""Buckets of one table that are not full. With ids of 32 characters a million of them take 190 MB
 at most, which ``benchmarks/rate_limits.py`` measures; above it the one longest unused is forgotten.
 """
 
@@ -63,69 +62,64 @@ class Rate:
 
 
 class BucketTable:
-    """Buckets by key, as many as are not full and at most ``capacity``.
+    """Buckets by key: ``moments`` has those at which the ones that are not full will be.
 
-    Buckets that have filled up are found by `sweep`, which goes through the table a part at a time.
-    ``forgotten`` counts those that were given up while they were not full, because the table was.
+    There are at most ``capacity``. Buckets that have filled up are found by `sweep`, which goes
+    through the table a part at a time. ``forgotten`` counts those that were given up while they
+    were not full, because the table was.
     """
 
-    # A dict cannot be walked while it changes. So there are two: what is written goes to the
-    # second, and the first is emptied entry by entry until it is the second's turn.
-
-    __slots__ = ("_capacity", "_first", "_room", "_second", "forgotten")
+    __slots__ = ("_ahead", "_size_before", "capacity", "forgotten", "moments")
 
     def __init__(self, capacity: int = MAX_BUCKETS) -> None:
-        self._capacity = capacity
-        self._first: dict[str, int] = {}
-        self._second: dict[str, int] = {}
-        self._room = capacity
+        self.moments: dict[str, int] = {}
+        self.capacity = capacity
         self.forgotten = 0
+        # The keys that are still to be looked at, the oldest last, and how many buckets there were.
+        self._ahead: list[str] = []
+        self._size_before = 0
 
     def __len__(self) -> int:
-        """Buckets that are kept; one may count twice while a sweep is on its way."""
-        return len(self._first) + len(self._second)
-
-    def full_at(self, key: str) -> int:
-        """The moment at which a bucket is full; 0, which is past, for one that is not kept."""
-        moment = self._second.get(key)
-        if moment is None:
-            moment = self._first.get(key, 0)
-        return moment
-
-    def keep(self, key: str, full_at: int, now: int) -> None:
-        """Note when a bucket will be full."""
-        self._second[key] = full_at
-        if len(self._second) > self._room:
-            self._forget_one(now)
+        """Buckets that are kept."""
+        return len(self.moments)
 
     def sweep(self, now: int, most: int) -> None:
         """Look at up to ``most`` buckets and drop those that are full."""
-        if not self._first:
-            self._first, self._second = self._second, {}
-        first, second = self._first, self._second
-        for _ in range(min(most, len(first))):
-            key, moment = first.popitem()
-            if moment > now:
-                second.setdefault(key, moment)
-        self._room = self._capacity - len(first)
+        if not self._ahead:
+            self._begin()
+        ahead = self._ahead
+        moments = self.moments
+        for _ in range(min(most, len(ahead))):
+            key = ahead.pop()
+            if moments.get(key, now + 1) <= now:
+                del moments[key]
+        if not ahead and len(moments) < self._size_before // 4:
+            # A dict keeps the room that it once had.
+            self.moments = dict(moments)
 
-    def _forget_one(self, now: int) -> None:
-        """Drop a bucket that is full, else the first that is found; not the one just written."""
-        if not self._first:
-            self._first, self._second = self._second, {}
-            self._second.update([self._first.popitem()])
-        first, second = self._first, self._second
-        kept: list[tuple[str, int]] = []
-        while first and len(kept) < _LOOKED_AT:
-            key, moment = first.popitem()
-            if moment <= now or key in second:
-                break
-            kept.append((key, moment))
-        else:
-            kept.pop(0)
-            self.forgotten += 1
-        second.update(kept)
-        self._room = self._capacity - len(first)
+    def forget_one(self, now: int, but: str) -> None:
+        """Drop a bucket that is full, else the oldest that is looked at; never ``but``."""
+        moments = self.moments
+        found: list[str] = []
+        while len(found) < _LOOKED_AT:
+            if not self._ahead:
+                if found:
+                    break
+                self._begin()
+            key = self._ahead.pop()
+            if key == but or key not in moments:
+                continue
+            if moments[key] <= now:
+                del moments[key]
+                return
+            found.append(key)
+        del moments[found[0]]
+        self.forgotten += 1
+
+    def _begin(self) -> None:
+        self._ahead = list(self.moments)
+        self._ahead.reverse()
+        self._size_before = len(self._ahead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,30 +131,39 @@ class Bucket:
     rate: Rate
 
 
-def take(buckets: Sequence[Bucket], now: int) -> tuple[bool, list[int]]:
+def take(buckets: tuple[Bucket, ...], now: int) -> tuple[bool, list[int]]:
     """Take a token out of every bucket, or out of none where one of them has none.
 
     Gives whether they were taken, and how long it takes from ``now`` until each is full.
     """
-    admitted = True
-    found = []
+    found: list[int] = []
     for bucket in buckets:
         rate = bucket.rate
-        until_full = bucket.table.full_at(bucket.key) - now
+        until_full = bucket.table.moments.get(bucket.key, 0) - now
         if until_full <= 0:
-            until_full = 0
-        elif until_full > rate.room:
-            admitted = False
-            if until_full > rate.depth:
-                # The rate was changed since. An empty bucket is as far as it goes.
-                until_full = rate.depth
-                bucket.table.keep(bucket.key, now + until_full, now)
-        found.append(until_full)
-    if admitted:
-        for index, bucket in enumerate(buckets):
-            until_full = found[index] = found[index] + bucket.rate.interval
-            bucket.table.keep(bucket.key, now + until_full, now)
-    return admitted, found
+            found.append(rate.interval)
+        elif until_full <= rate.room:
+            found.append(until_full + rate.interval)
+        else:
+            return False, [_look(each, now) for each in buckets]
+    for index, bucket in enumerate(buckets):
+        table = bucket.table
+        moments = table.moments
+        moments[bucket.key] = now + found[index]
+        if len(moments) > table.capacity:
+            table.forget_one(now, bucket.key)
+    return True, found
+
+
+def _look(bucket: Bucket, now: int) -> int:
+    """How long it takes until a bucket is full."""
+    moments = bucket.table.moments
+    until_full = max(0, moments.get(bucket.key, 0) - now)
+    if until_full > bucket.rate.depth:
+        # The rate was changed since. An empty bucket is as far as it goes.
+        until_full = bucket.rate.depth
+        moments[bucket.key] = now + until_full
+    return until_full
 
 
 class Pace:
