@@ -25,6 +25,7 @@ from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import Config
 from portal_gateway.exchange import Exchange
+from portal_gateway.frontend.acme_challenge import WithChallenges
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
 from portal_gateway.frontend.negotiation import ALPN
@@ -51,6 +52,7 @@ from portal_gateway.relay.router import Relay
 from portal_gateway.relay.upstreams import make_upstreams
 from portal_gateway.signals import end_by_signals
 from portal_gateway.store.threads import Threads, WorkerThreads
+from portal_gateway.tls.acme_service import AutoCertificate
 from portal_gateway.tls.rotation import Rotation
 
 if TYPE_CHECKING:
@@ -68,8 +70,9 @@ class Gateway(MultiService):
     """Everything the daemon is: the relays, the tree, and the listener, started in that order.
 
     ``tables`` are the buckets of the rate limits, ``redis`` where they are shared, if they are.
-    ``site`` is what answers requests. ``announce`` is told the URL once requests are taken. As a
-    child of twistd's application it makes ``log`` the process's log.
+    ``site`` is what answers requests, ``certificate`` has one issued by ACME, if that is asked for.
+    ``announce`` is told the URL once requests are taken. As a child of twistd's application it
+    makes ``log`` the process's log.
     """
 
     def __init__(
@@ -114,7 +117,14 @@ class Gateway(MultiService):
         self.addService(_Upstreams(made.relays, started, self._closed_at_end))
         gateway = config.gateway
         tls = gateway.tls
-        rotation = None if tls is None else Rotation(reactor, tls.files, ALPN)
+        self.certificate: AutoCertificate | None = None
+        rotation = None
+        if tls is not None:
+            rotation = Rotation(reactor, tls.files, ALPN, may_wait=tls.auto_cert is not None)
+            if tls.auto_cert is not None:
+                stem = tls.files.cert_file.stem
+                self.certificate = AutoCertificate(reactor, tls.auto_cert, stem)
+                self.certificate.prove_on(rotation)
         self.site = serve(self.tree(config))
         listener = Listener(
             reactor,
@@ -127,11 +137,16 @@ class Gateway(MultiService):
         )
         self._listeners = [listener]
         if tls is not None and tls.redirect_from is not None:
-            redirect = RedirectToHTTPS(lambda: tls.redirect_port or listener.port)
+            redirect = self._with_challenges(
+                RedirectToHTTPS(lambda: tls.redirect_port or listener.port)
+            )
             plain = Listener(reactor, *tls.redirect_from, serve(redirect), drain=gateway.drain)
             self._listeners.append(plain)
         for each in self._listeners:
             self.addService(each)
+        if self.certificate is not None:
+            # The authority comes to the listeners, which are there by then.
+            self.addService(self.certificate.renewal)
         self.addService(sweeping(self.tables, reactor))
 
     def tree(self, config: Config) -> IResource:
@@ -145,7 +160,7 @@ class Gateway(MultiService):
         rules = make_rules(
             config, tokens, limiter, quotas, self.tables, self._router, self._reactor
         )
-        return build_tree(
+        tree = build_tree(
             self._router,
             rules,
             time.time,
@@ -153,6 +168,11 @@ class Gateway(MultiService):
             config.websocket,
             config.gateway.lease_host,
         )
+        return self._with_challenges(tree)
+
+    def _with_challenges(self, resource: IResource) -> IResource:
+        tokens = None if self.certificate is None else self.certificate.tokens
+        return resource if tokens is None else WithChallenges(tokens, resource)
 
     def _tokens_by(self, config: Config) -> Tokens | None:
         """What judges tokens: the same as before for the same section, with the keys it has."""

@@ -23,6 +23,9 @@ SECTIONS = {
     "gateway.drain": "gateway: {drain: {%s: x}}",
     "gateway.limits": "gateway: {limits: {%s: x}}",
     "gateway.tls": "gateway: {tls: {%s: x}}",
+    "gateway.tls.auto_cert": "gateway: {tls: {auto_cert: {%s: x}}}",
+    "gateway.tls.auto_cert.dns": "gateway: {tls: {auto_cert: {dns: {%s: x}}}}",
+    "gateway.tls.auto_cert.eab": "gateway: {tls: {auto_cert: {eab: {%s: x}}}}",
     "portal": "portal: {%s: x}",
     "portal.relays[]": "portal: {relays: [{%s: x}]}",
     "portal.relays[].tls": "portal: {relays: [{url: wss://a/, tls: {%s: x}}]}",
@@ -64,6 +67,9 @@ def test_every_key_is_described_and_no_other():
     keys -= {
         "gateway.tls",
         "gateway.drain",
+        "gateway.tls.auto_cert",
+        "gateway.tls.auto_cert.dns",
+        "gateway.tls.auto_cert.eab",
         "gateway.limits",
         "portal.pool",
         "portal.relays[].tls",
@@ -92,6 +98,7 @@ def test_every_example_is_valid(example, tmp_path, certificate):
     environ = {f"API_KEY_{n}": f"sk_live_from_environment_{n}" for n in (1, 2)}
     environ["REDIS_PASSWORD"] = "a password"
     environ["DB_PASSWORD"] = "another password"
+    environ["DNS_KEY"] = "YSBrZXkgb2YgMzIgYnl0ZXMgYW5kIHNvbWUgbW9yZQ=="
     environ["JWT_SECRET"] = "a secret of 32 bytes and some more"
     load_config_text(example, "example", environ, directory=tmp_path)
 

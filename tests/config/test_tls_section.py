@@ -12,10 +12,6 @@ EXPIRED = Certified(now=NOW, since=timedelta(days=9), lasts=-timedelta(days=1))
 
 EXPIRED_AT = f"{EXPIRED.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
 
-NO_ACME = (
-    "certificates from an authority (ACME) are not in this version; give cert_file and key_file"
-)
-
 FILES = "cert_file: cert.pem, key_file: key.pem"
 
 
@@ -104,10 +100,6 @@ def test_everything_else(load, tmp_path):
         (
             f"{{{FILES}, client_ca_file: broken.pem}}",
             ["3: gateway.tls.client_ca_file: the file holds no PEM certificate, or a broken one"],
-        ),
-        (
-            f"{{{FILES}, auto_cert: {{enabled: true}}}}",
-            ["3: gateway.tls.auto_cert: " + NO_ACME],
         ),
         (
             f'{{{FILES}, redirect_from: "127.0.0.1:8443"}}',

@@ -19,6 +19,7 @@ from portal_gateway.config.jwt_tokens import JWTSection
 from portal_gateway.config.quotas import QuotasSection
 from portal_gateway.config.rate_limits import RateLimitSection
 from portal_gateway.config.upstream_tls import UpstreamTLS
+from portal_gateway.tls.acme_settings import AutoCert
 from portal_gateway.tls.files import TLSFiles
 from portal_gateway.wire.ip_addresses import Network
 
@@ -96,12 +97,13 @@ class TLSSection:
 
     ``redirect_from`` is the address of a plain listener that redirects, as it was written and as a
     Twisted endpoint string; ``redirect_port`` the port that it redirects to, ``None`` for the one
-    that is listened on.
+    that is listened on. With ``auto_cert`` the files are those that it brings.
     """
 
     files: TLSFiles
     redirect_from: tuple[str, str] | None = None
     redirect_port: int | None = None
+    auto_cert: AutoCert | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

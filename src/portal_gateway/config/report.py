@@ -8,6 +8,7 @@ from portal_gateway.config.jwt_tokens import JWTSection
 from portal_gateway.config.model import Config
 from portal_gateway.config.rate_limits import RateLimitSection
 from portal_gateway.config.scalars import quote
+from portal_gateway.tls.acme_settings import AutoCert
 from portal_gateway.wire.ip_addresses import Network
 
 __all__ = ["describe", "describe_faults"]
@@ -31,6 +32,8 @@ def describe(config: Config, now: datetime | None = None) -> list[str]:
     lines.append(f"  - listens on {gateway.listen}{secure}")
     if gateway.tls is not None and gateway.tls.redirect_from is not None:
         lines.append(f"  - redirects to HTTPS from {gateway.tls.redirect_from[0]}")
+    if gateway.tls is not None and gateway.tls.auto_cert is not None:
+        lines.append(f"  - {_certificate(gateway.tls.auto_cert)}")
     if gateway.trusted_proxies:
         lines.append(f"  - proxies trusted: {_shown(gateway.trusted_proxies)}")
     if config.ip_whitelist.enabled:
@@ -78,6 +81,12 @@ def _tokens(jwt: JWTSection) -> str:
         if value is not None
     ]
     return ", ".join([f"JWTs by {jwt.algorithm}", *parties])
+
+
+def _certificate(auto: AutoCert) -> str:
+    names = ", ".join(auto.domains[:_SHOWN])
+    more = f" and {len(auto.domains) - _SHOWN} more" if len(auto.domains) > _SHOWN else ""
+    return f"certificate for {names}{more} by {auto.challenge} from {auto.authority.directory_url}"
 
 
 def _shown(networks: Sequence[Network | None]) -> str:

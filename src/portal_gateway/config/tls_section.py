@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 from portal_gateway.config.addresses import MAX_PORT, listen_address
+from portal_gateway.config.auto_cert_section import AutoCertKeys, auto_cert, check_auto_cert
 from portal_gateway.config.fields import Section, choice, true_or_false, whole_number
 from portal_gateway.config.files import certificate_file, path
 from portal_gateway.config.model import GatewaySection, TLSSection
@@ -26,22 +27,22 @@ def _tls(
     enabled: bool | None = None,
     cert_file: Path = _NO_FILE,
     key_file: Path = _NO_FILE,
+    auto_cert: AutoCertKeys | None = None,
     client_ca_file: Path | None = None,
     client_certificates: ClientCertificates = "required",
     **redirect: Any,
 ) -> TLSSection | None:
     """The section, or None where nothing was written or it is switched off."""
+    settings = None
+    if auto_cert is not None and cert_file == key_file == _NO_FILE:
+        plain_listener = redirect.get("redirect_from") is not None
+        settings = auto_cert.settings(plain_listener=plain_listener)
+        cert_file = key_file = auto_cert.file
     files = TLSFiles(cert_file, key_file, client_ca_file, client_certificates)
-    section = TLSSection(files, **redirect)
+    section = TLSSection(files, auto_cert=settings, **redirect)
     if enabled is None:
         enabled = section != TLSSection(TLSFiles(_NO_FILE, _NO_FILE))
     return section if enabled else None
-
-
-def _no_auto_cert(value: Value) -> NoReturn:
-    raise value.refuse(
-        "certificates from an authority (ACME) are not in this version; give cert_file and key_file"
-    )
 
 
 def _check(tls: TLSSection | None, value: Value) -> None:
@@ -55,7 +56,8 @@ def _check(tls: TLSSection | None, value: Value) -> None:
     _needs(value, "redirect_port", "redirect_from", tls.redirect_from)
     if tls.redirect_from is not None and tls.redirect_from[1].startswith(_ENCRYPTED_TYPES):
         value.at("redirect_from").refuse("the listener that redirects to HTTPS is a plain one")
-    if missing:
+    _check_auto_cert(tls, value)
+    if missing or tls.auto_cert is not None:
         return
     now = datetime.now(UTC)
     try:
@@ -66,6 +68,18 @@ def _check(tls: TLSSection | None, value: Value) -> None:
         return
     for concern in files.concerns(material, now):
         value.at(concern.file).warn(concern.text)
+
+
+def _check_auto_cert(tls: TLSSection, value: Value) -> None:
+    written = value.at("auto_cert")
+    keys = None if written is value else auto_cert(written)
+    if keys is None:
+        return
+    used = tls.auto_cert is not None
+    if not used:
+        written.warn("not used: cert_file and key_file are given; remove them for it")
+    plain_listener = tls.redirect_from is not None
+    check_auto_cert(keys, written, plain_listener=plain_listener, used=used)
 
 
 def _needs(value: Value, key: str, other: str, found: object) -> None:
@@ -95,7 +109,7 @@ TLS = Section(
         "enabled": true_or_false,
         "cert_file": path,
         "key_file": path,
-        "auto_cert": _no_auto_cert,
+        "auto_cert": auto_cert,
         "client_ca_file": certificate_file,
         "client_certificates": choice("mode", get_args(ClientCertificates)),
         "redirect_from": listen_address,

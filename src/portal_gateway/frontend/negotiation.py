@@ -65,7 +65,11 @@ class Negotiation(Protocol):
     def handshakeCompleted(self) -> None:
         """Both sides know who they are and what they speak."""
         self._leave()
-        make = _SPOKEN[self.transport.negotiatedProtocol or _UNNAMED]
+        make = _SPOKEN.get(self.transport.negotiatedProtocol or _UNNAMED)
+        if make is None:
+            # acme-tls/1: the handshake was all that the authority came for (RFC 8737 section 3).
+            self.transport.loseConnection()
+            return
         self._spoken = make(self._site)
         self._spoken.makeConnection(self.transport)
 

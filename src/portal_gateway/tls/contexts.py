@@ -16,7 +16,7 @@ from zope.interface import implementer
 from portal_gateway.tls.certificates import BadTLSFile
 from portal_gateway.tls.files import TLSMaterial
 
-__all__ = ["Contexts", "make_context"]
+__all__ = ["Contexts", "bare_context", "make_context"]
 
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """TLS 1.2: an ephemeral key and an AEAD, for RSA and ECDSA certificates alike.
@@ -36,17 +36,12 @@ _SESSION_ID_CONTEXT = b"portal-gateway"
 
 
 def make_context(material: TLSMaterial, protocols: Sequence[bytes]) -> SSL.Context:
-    """A server's context that speaks ``protocols`` by ALPN, the preferred first.
+    """A server's context that speaks ``protocols`` by ALPN, the preferred first; no ALPN for none.
 
     Session tickets are encrypted with a key that lives as long as the context; nothing is kept
     here for a session. Raises `BadTLSFile` for what OpenSSL does not take.
     """
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_options(_OPTIONS)
-    context.set_cipher_list(CIPHERS)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_session_id(_SESSION_ID_CONTEXT)
+    context = bare_context()
     leaf, *issuers = material.certificate.chain
     try:
         context.use_certificate(leaf)
@@ -60,7 +55,19 @@ def make_context(material: TLSMaterial, protocols: Sequence[bytes]) -> SSL.Conte
         ) from None
     if material.authorities:
         _ask_for_certificates(context, material)
-    context.set_alpn_select_callback(_selector(protocols))
+    if protocols:
+        context.set_alpn_select_callback(_selector(protocols))
+    return context
+
+
+def bare_context() -> SSL.Context:
+    """A server's context without a certificate: each handshake with it ends with an alert."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(_OPTIONS)
+    context.set_cipher_list(CIPHERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(_SESSION_ID_CONTEXT)
     return context
 
 
@@ -93,11 +100,19 @@ def _selector(protocols: Sequence[bytes]) -> Callable[[SSL.Connection, list[byte
 
 @implementer(IOpenSSLServerConnectionCreator)
 class Contexts:
-    """Makes each new connection with the context of now; one that stands keeps its own."""
+    """Makes each new connection with the context of now; one that stands keeps its own.
+
+    ``make`` is what makes OpenSSL's end of one.
+    """
 
     def __init__(self, context: SSL.Context) -> None:
         self.current = context
+        self.make: Callable[[SSL.Context], SSL.Connection] = _connection
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:  # noqa: ARG002 - Twisted's
         """OpenSSL's end of a connection that was accepted."""
-        return SSL.Connection(self.current, None)
+        return self.make(self.current)
+
+
+def _connection(context: SSL.Context) -> SSL.Connection:
+    return SSL.Connection(context, None)

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from portal_gateway.tls.certificates import BadTLSFile
-from portal_gateway.tls.contexts import Contexts, make_context
+from portal_gateway.tls.contexts import Contexts, bare_context, make_context
 from portal_gateway.tls.files import Contents, TLSFiles, TLSMaterial
 
 __all__ = ["LOOK_EVERY", "TICKET_KEY_LIFE", "Rotation"]
@@ -40,7 +40,10 @@ class Rotation:
     """Keeps ``contexts`` at what the files say.
 
     The first reading happens here, and raises `BadTLSFile`; after `start` whatever goes wrong is
-    logged once, and what was there before is served on.
+    logged once, and what was there before is served on. Where somebody is to bring a certificate
+    yet, ``may_wait`` has the first reading fail as the later ones do: until there is one, every
+    handshake is refused with an alert, since a certificate made up for the time would teach clients
+    to look away.
     """
 
     def __init__(
@@ -49,19 +52,30 @@ class Rotation:
         files: TLSFiles,
         protocols: Sequence[bytes],
         now: Callable[[], datetime] = _now,
+        *,
+        may_wait: bool = False,
     ) -> None:
         self._clock = clock
         self._files = files
         self._protocols = tuple(protocols)
         self._now = now
         self._state = files.state()
-        self._contents: Contents | None = files.contents()
-        material = files.check(self._contents, now())
-        self.contexts = Contexts(make_context(material, self._protocols))
+        self._contents: Contents | None = None
         self._made = clock.seconds()
         self._settling = 0
         self._complaint: str | None = None
         self._call: IDelayedCall | None = None
+        try:
+            self._contents = files.contents()
+            material = files.check(self._contents, now())
+        except BadTLSFile as bad:
+            if not may_wait:
+                raise
+            self.contexts = Contexts(bare_context())
+            self._complaint = str(bad)
+            _log.warn("no certificate yet, TLS handshakes are refused: {why}", why=bad.reason)
+            return
+        self.contexts = Contexts(make_context(material, self._protocols))
         self._warn(material)
 
     def start(self) -> None:
