@@ -6,9 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")"
 declare -A package=(
     [curl]=curl [sslscan]=sslscan [h2load]=nghttp2-client [redis-server]=redis-server [pebble]=pebble
+    [faketime]=faketime
 )
 missing=()
-for tool in curl sslscan h2load redis-server pebble; do
+for tool in "${!package[@]}"; do
     command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
 done
 # Debian keeps this server's programs off the path.

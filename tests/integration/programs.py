@@ -484,7 +484,12 @@ class Postgres(Program):
 class Gateway(Program):
     """``portal-gateway run`` with a configuration; ``address`` is its host:port."""
 
-    def __init__(self, configuration: Mapping[str, Any], directory: Path) -> None:
+    def __init__(
+        self,
+        configuration: Mapping[str, Any],
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         whole = {
             "gateway": {"listen": "127.0.0.1:0"},
             "auth": {"keys": [{"id": "tester", "key": API_KEY}]},
@@ -495,7 +500,7 @@ class Gateway(Program):
         super().__init__(
             "gateway",
             python("portal_gateway.cli", "run", "--config", file),
-            environment=python_path(),
+            environment={**python_path(), **(environment or {})},
             ours=True,
         )
         self.address = self.wait_for_line(r"listens on https?://([\d.]+:\d+)").group(1)

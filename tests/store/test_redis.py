@@ -302,6 +302,20 @@ def test_a_bad_answer_fails_at_once_and_for_all(worlds, logged, answer):
     assert logged() == ["Redis at redis.test:6379 answers again, after 21.0 s"]
 
 
+@pytest.mark.parametrize("part", [b"", b"+sev", b"$100\r\nabc", b"*2\r\n:1\r\n"])
+def test_a_connection_that_is_reset_within_an_answer(worlds, logged, part):
+    world = worlds()
+    world.reactor.advance(redis.STEADY)
+    logged()
+    world.redis.answers[SCRIPT.digest] = part
+    asked = [Asked(world), Asked(world)]
+    world.reactor.settle()
+    world.redis.open[0].transport.abortConnection()
+    world.reactor.settle()
+    assert {one.reason for one in asked} == {"the connection was lost"}
+    assert logged()[0] == "Redis at redis.test:6379 cannot be asked: the connection was lost"
+
+
 def test_redis_killed_and_back(worlds, logged):
     """R8, without the load: what is under way fails, back within 5 s, one attempt a second."""
     world = worlds(pool_size=3)

@@ -191,12 +191,15 @@ def _admin_scope(_rules: Rules) -> Rule:
 def _limits(rules: Rules) -> Rule | None:
     if rules.limiter is None:
         return None
-    decide = rules.limiter.decide
-    return refused_as_rpc(decide, rules.mcp_leases) if rules.mcp_leases else decide
+    return _told_as_rpc(rules, rules.limiter.decide)
 
 
 def _quota(rules: Rules) -> Rule | None:
-    return None if rules.quotas is None else rules.quotas.decide
+    return None if rules.quotas is None else _told_as_rpc(rules, rules.quotas.decide)
+
+
+def _told_as_rpc(rules: Rules, decide: Rule) -> Rule:
+    return refused_as_rpc(decide, rules.mcp_leases) if rules.mcp_leases else decide
 
 
 MakeRule = Callable[[Rules], Rule | None]

@@ -19,7 +19,7 @@ in one slot; `RedisScripts.key` gives all of them one hash tag.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
@@ -27,8 +27,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from portal_gateway.config.rate_limits import RedisSection
-from portal_gateway.store.redis_connection import ErrorReply, Gone, RedisConnection
+from portal_gateway.store.redis_connection import RedisConnection
 from portal_gateway.store.redis_opening import Opening
+from portal_gateway.store.redis_question import Question, RedisUnavailable
 from portal_gateway.store.redis_script import Call, Script
 
 __all__ = ["RedisFigures", "RedisScripts", "RedisUnavailable"]
@@ -50,8 +51,6 @@ MOST_PROBES: Final = 4
 STEADY: Final = 10.0
 """Seconds that Redis was usable for when it is asked again after a single probe."""
 
-_NO_SCRIPT: Final = "NOSCRIPT"
-
 
 _PROBE: Final = Script(
     """
@@ -61,10 +60,6 @@ _PROBE: Final = Script(
     """
 )
 """Does what scripts do: one that only reads would be answered by a replica, or without memory."""
-
-
-class RedisUnavailable(Exception):
-    """Redis was not asked, or did not answer as it should; for people, without any secret."""
 
 
 @dataclass(slots=True)
@@ -155,7 +150,7 @@ class RedisScripts:
             self._timer = self._clock.callLater(self._timeout, self._look_for_late_answers)
         connections = self._connections
         connection = connections[0] if len(connections) == 1 else min(connections, key=_waiting)
-        question = _Question(self, connection, call, read)
+        question = Question(self, connection, call, read)
         question.ask()
         return question.result
 
@@ -184,6 +179,10 @@ class RedisScripts:
         if wrong:
             self.figures.failures += 1
             self.failed(wrong)
+
+    def loading(self) -> None:
+        """A script is sent as a whole."""
+        self.figures.loads += 1
 
     # Being usable.
 
@@ -278,68 +277,3 @@ class RedisScripts:
 
 def _waiting(connection: RedisConnection) -> int:
     return connection.waiting
-
-
-class _Question(Generic[T]):
-    """A call on its way."""
-
-    __slots__ = ("_asked_again", "_call", "_connection", "_read", "_scripts", "result")
-
-    def __init__(
-        self,
-        scripts: RedisScripts,
-        connection: RedisConnection,
-        call: Call,
-        read: Callable[[object], T],
-    ) -> None:
-        self.result: Deferred[T] = Deferred(_nobody_waits)
-        self._scripts = scripts
-        self._connection = connection
-        self._call = call
-        self._read = read
-        self._asked_again = False
-
-    def ask(self) -> None:
-        self._connection.send(self._call.by_digest, self._answer)
-
-    def _answer(self, reply: object) -> None:
-        if isinstance(reply, ErrorReply) and reply.code == _NO_SCRIPT and not self._asked_again:
-            self._ask_again()
-            return
-        reason = ""
-        value: T
-        if isinstance(reply, Exception):
-            reason = reply.args[0] if isinstance(reply, Gone) else f"it answers {reply}"
-        else:
-            try:
-                value = self._read(reply)
-            except ValueError:
-                reason = "it answers what makes no sense"
-        self._scripts.answered(reason)
-        if self.result.called:
-            return
-        if reason:
-            self.result.errback(RedisUnavailable(reason))
-        else:
-            self.result.callback(value)
-
-    def _ask_again(self) -> None:
-        """With the script, or without it when that is on its way already: order is kept."""
-        self._asked_again = True
-        loading = self._connection.loading
-        digest = self._call.script.digest
-        if digest in loading:
-            self._connection.send(self._call.by_digest, self._answer)
-            return
-        loading.add(digest)
-        self._scripts.figures.loads += 1
-
-        def loaded(reply: object) -> None:
-            loading.discard(digest)
-            self._answer(reply)
-
-        self._connection.send(self._call.whole, loaded)
-
-
-def _nobody_waits(result: Deferred[Any]) -> None:
-    """The answer is read all the same, since those behind it come after it."""
