@@ -16,7 +16,7 @@ from portal_gateway.tls.files import ClientCertificates, TLSFiles
 
 __all__ = ["TLS", "check_listeners"]
 
-_ENCRYPTED_TYPES = ("ssl:", "tls:")
+_ENCRYPTED_TYPES = ("ssl:", "tls:", "le:", "lets:", "acme:")
 """Endpoint strings that bring a TLS of their own."""
 
 _NO_FILE = Path()
