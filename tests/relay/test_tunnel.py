@@ -4,6 +4,7 @@ import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from portal_gateway.errors import fault
+from portal_gateway.relay.http_connection import CLOSING_TIME, MAX_CLOSING
 from tests.relay.scripted_upstream import OK, Bench, RecordingSink
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -114,6 +115,23 @@ def test_a_pool_that_closes_ends_it(bench):
     bench.pool.close(fault("upstream_closed", "stop"))
     assert line.aborted
     assert sink.heard == [("lost", "upstream_closed")]
+
+
+def test_all_tunnels_may_say_good_bye_at_once():
+    bench = Bench(max_active=MAX_CLOSING + 2)
+    tunnels = [opened(bench) for _ in range(MAX_CLOSING + 2)]
+    for sink, _ in tunnels:
+        sink.tunnel.write(b"bye")
+        sink.tunnel.close()
+    assert not any(line.aborted for _, line in tunnels)
+    assert all(line.losing for _, line in tunnels)
+    # One more would have each of them be kept twice.
+    sink, one_more = opened(bench)
+    sink.tunnel.close()
+    assert one_more.aborted
+    bench.clock.advance(CLOSING_TIME)
+    assert all(line.aborted for _, line in tunnels)
+    bench.check_clean()
 
 
 def test_both_sides_can_be_held_back(bench):

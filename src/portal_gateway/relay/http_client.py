@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.http_connection import UpstreamConnection
 from portal_gateway.relay.request_body import REPLAY_BODY_LIMIT, BodyFraming, RequestBody
-from portal_gateway.relay.tunnel import Tunnel
+from portal_gateway.relay.tunnel import Tunnel, TunnelOwner
 from portal_gateway.wire.http1_response import BadResponse, ResponseHead, ResponseReader
 from portal_gateway.wire.http_fields import Headers
 
@@ -88,7 +88,7 @@ class UpgradeSink(ResponseSink, Protocol):
         """
 
 
-class ExchangeOwner(Protocol):
+class ExchangeOwner(TunnelOwner, Protocol):
     """The pool, as an exchange sees it."""
 
     @property

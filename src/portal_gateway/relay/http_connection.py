@@ -35,7 +35,11 @@ CLOSING_TIME: Final = 5.0
 """Seconds for a peer to end a connection that we closed politely (TLS waits for the peer)."""
 
 MAX_CLOSING: Final = 64
-"""Connections of one pool being closed politely at a time; beyond it they are aborted instead."""
+"""Connections of one pool being closed politely at a time; beyond it they are aborted instead.
+
+Their exchanges are over, so nothing is lost. Tunnels, which still have a good-bye to send, may be
+as many as the pool's connections.
+"""
 
 STREAM_READ: Final = 32 * 1024
 """Bytes of a stream that are read at once: what comes with them still comes after a pause."""
@@ -248,9 +252,9 @@ class ClosingConnections:
         """When the oldest must end; infinity without one."""
         return next(iter(self._deadlines.values()), inf)
 
-    def close(self, connection: UpstreamConnection, now: float) -> None:
-        """Close ``connection``."""
-        if len(self._deadlines) >= MAX_CLOSING:
+    def close(self, connection: UpstreamConnection, now: float, most: int = MAX_CLOSING) -> None:
+        """Close ``connection``; abort it where ``most`` are being closed already."""
+        if len(self._deadlines) >= most:
             connection.abort()
         else:
             self._deadlines[connection] = now + CLOSING_TIME

@@ -26,7 +26,12 @@ from portal_gateway.relay.http_client import (
     UpgradeSink,
     UpstreamExchange,
 )
-from portal_gateway.relay.http_connection import ClosingConnections, UpstreamConnection, expired
+from portal_gateway.relay.http_connection import (
+    MAX_CLOSING,
+    ClosingConnections,
+    UpstreamConnection,
+    expired,
+)
 from portal_gateway.wire.http1_writing import serialise_request
 
 __all__ = ["BUSY_PAUSE", "SURPLUS_TIME", "Pool", "PoolLimits"]
@@ -270,6 +275,14 @@ class Pool:
             self._dial(retry)
         self._pump()
         self._tell_drained()
+
+    def end_tunnel(self, connection: UpstreamConnection, *, abort: bool) -> None:
+        """The tunnel that ``connection`` was is left; all of them may end at once."""
+        if not (abort or connection.closed):
+            most = max(MAX_CLOSING, self.limits.max_active)
+            self._closing.close(connection, self.clock.seconds(), most)
+            self._tick_by(self._closing.deadline)
+        self.discard(connection, abort=True)
 
     def forget(self, exchange: UpstreamExchange) -> None:
         """``exchange`` waits no more; a dial for it goes on for whoever comes next."""

@@ -33,7 +33,7 @@ class TunnelReceiver(Protocol):
 class TunnelOwner(Protocol):
     """The pool, as a tunnel sees it."""
 
-    def discard(self, connection: UpstreamConnection, *, abort: bool) -> None:
+    def end_tunnel(self, connection: UpstreamConnection, *, abort: bool) -> None:
         """The connection is done with."""
 
 
@@ -78,7 +78,7 @@ class Tunnel:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.detach()
-            self._owner.discard(connection, abort=abort)
+            self._owner.end_tunnel(connection, abort=abort)
 
     # For the connection and the pool.
 
