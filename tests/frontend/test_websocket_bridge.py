@@ -324,6 +324,44 @@ def test_a_client_that_takes_nothing_is_cut_off_at_the_write_stall(world):
     assert lease.ended
 
 
+def test_a_lease_that_takes_nothing_is_cut_off_at_the_same_limit(world):
+    client, lease = world.open()
+    lease.wire.transport.pauseProducing()
+    client.send(*[Frame(BINARY, b"x" * 65536) for _ in range(20)])
+    world.reactor.advance(29)
+    assert not client.ended
+    world.reactor.advance(2)
+    assert [code_of(item) for item in client.frames] == [1011]
+    assert client.ended
+    assert lease.ended
+    (line,) = world.access_lines()
+    assert line["error"] == "upstream_timeout"
+
+
+def test_a_lease_that_is_slow_is_waited_for(world):
+    client, lease = world.open()
+    for _ in range(3):
+        lease.wire.transport.pauseProducing()
+        client.send(*[Frame(BINARY, b"x" * 65536) for _ in range(20)])
+        world.reactor.advance(29)
+        lease.wire.transport.resumeProducing()
+        world.reactor.advance(2)
+        assert b"".join(item.payload for item in lease.frames) == b"x" * 65536 * 20
+    assert not client.ended
+
+
+def test_a_client_that_leaves_a_lease_that_takes_nothing(world):
+    client, lease = world.open()
+    lease.wire.transport.pauseProducing()
+    client.send(*[Frame(BINARY, b"x" * 65536) for _ in range(20)])
+    client.wire.transport.abortConnection()
+    world.reactor.advance(6)
+    assert lease.ended
+    (line,) = world.access_lines()
+    assert line["message"] == "request_aborted"
+    assert "error" not in line
+
+
 # The record.
 
 

@@ -114,7 +114,7 @@ def test_a_lease_that_takes_no_more_holds_the_client_as_well(world):
     lease.wire.transport.pauseProducing()
     client.send(*[Frame(BINARY, b"x" * 200_000)] * BURST)
     client.send(*sent(3))
-    world.reactor.advance(30)
+    world.reactor.advance(20)
     held = client.wire.transport.waiting
     assert held
     lease.wire.transport.resumeProducing()

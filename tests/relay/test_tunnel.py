@@ -1,10 +1,13 @@
 """A 101 makes a tunnel of a pooled connection: its place, its bytes, its end."""
 
+import socket
+
 import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from portal_gateway.errors import fault
 from portal_gateway.relay.http_connection import CLOSING_TIME, MAX_CLOSING
+from portal_gateway.relay.transport_buffers import UNSENT
 from tests.relay.scripted_upstream import OK, Bench, RecordingSink
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -146,6 +149,15 @@ def test_both_sides_can_be_held_back(bench):
     assert not line.reading
     sink.tunnel.resume_reading()
     assert line.reading
+
+
+def test_the_system_holds_little_for_a_lease_that_reads_nothing(bench):
+    _, sink, line = asked(bench)
+    with socket.socket() as handle:
+        line.socket = handle
+        line.answer(SWITCH)
+        assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
+    sink.tunnel.close()
 
 
 def test_an_answer_that_is_no_101_is_an_ordinary_one(bench):

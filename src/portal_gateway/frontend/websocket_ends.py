@@ -5,7 +5,7 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, inf
 from os import urandom
 from typing import Any, Final
 
@@ -171,11 +171,17 @@ class ClientEnd(End, WebSocketServerProtocol):  # type: ignore[misc]  # autobahn
 
 
 class LeaseEnd(End, WebSocketClientProtocol):  # type: ignore[misc]  # autobahn's bases
-    """The end toward the lease."""
+    """The end toward the lease.
+
+    A lease that has not taken what was sent to it within ``write_stall`` seconds is cut off, as a
+    client is.
+    """
 
     stream: Tunnel
     websocket_key: bytes
+    write_stall = inf
     _offered = False
+    _stall: IDelayedCall | None = None
 
     def startHandshake(self) -> None:
         """Make the key; the pool sends the request."""
@@ -218,6 +224,32 @@ class LeaseEnd(End, WebSocketClientProtocol):  # type: ignore[misc]  # autobahn'
     def stream_lost(self, error: GatewayError | None) -> None:
         """The lease's connection has ended."""
         self.bridge.lease_gone(error)
+
+    def pause_sending(self) -> None:
+        """The lease takes no more: so long as that is so, nothing is read of the client."""
+        super().pause_sending()
+        if self._stall is None and not self.finished:
+            self._stall = self.factory.reactor.callLater(self.write_stall, self._stalled)
+
+    def resume_sending(self) -> None:
+        """The lease has taken everything."""
+        self._stop_stall()
+        super().resume_sending()
+
+    def lose(self) -> None:
+        """The stream has ended."""
+        super().lose()
+        self._stop_stall()
+
+    def _stop_stall(self) -> None:
+        timer, self._stall = self._stall, None
+        if timer is not None:
+            timer.cancel()
+
+    def _stalled(self) -> None:
+        self._stall = None
+        detail = "The lease took nothing of a WebSocket for too long."
+        self.stream.fail(fault("upstream_timeout", detail))
 
     def perMessageCompressionAccept(
         self, response: PerMessageDeflateResponse
@@ -297,8 +329,9 @@ class Ends:
             end.pace = Pace(self._pace)
         return end
 
-    def lease_end(self) -> LeaseEnd:
-        """A new end toward a lease."""
+    def lease_end(self, write_stall: float) -> LeaseEnd:
+        """A new end toward a lease, which has to take what it is sent within ``write_stall``."""
         end = LeaseEnd(self._limits.max_message_size, self._limits.max_frame_size)
         end.factory = self._client
+        end.write_stall = write_stall
         return end

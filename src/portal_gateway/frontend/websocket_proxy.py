@@ -101,7 +101,7 @@ class _WebSocketCarriage(Carriage):
         self._ends = ends
         self._clock = clock
         self._limits = limits
-        self._lease_end: LeaseEnd = ends.lease_end()
+        self._lease_end: LeaseEnd = ends.lease_end(request.site.limits.write_stall)
         self._timer: IDelayedCall | None = None
 
     def start(self, route: Route) -> None:

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.http_connection import UpstreamConnection
+from portal_gateway.relay.transport_buffers import limit_unsent
 
 __all__ = ["Tunnel", "TunnelOwner", "TunnelReceiver"]
 
@@ -48,6 +49,8 @@ class Tunnel:
         self.receiver: TunnelReceiver | None = None
         connection.exchange = self
         connection.expect_body()
+        # A lease that reads nothing is to be seen, and to cost little: there may be many.
+        limit_unsent(connection.stream)
 
     # For its user.
 
