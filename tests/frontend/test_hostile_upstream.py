@@ -161,11 +161,32 @@ def test_a_wrong_body_never_looks_complete(world, name, bytewise):
 def test_a_wrong_body_along_with_its_head(world, name):
     client = world.ask("/peer/tool/")
     send(world, world.origin.wires[0], CUT[name])
-    if client.lost is None:
+    if name != "endless extension":
+        # The head had not left yet.
         assert refusal(client) == "upstream_protocol_error"
+        assert client.lost is None
     else:
+        assert client.received.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert client.lost is not None
         assert not client.received.endswith(b"\r\n0\r\n\r\n")
     is_never_reused(world)
+
+
+def test_a_connection_goes_on_after_a_head_that_was_taken_back(world):
+    client = world.ask("/peer/tool/")
+    send(world, world.origin.wires[0], CUT["chunk longer than its size"])
+    assert refusal(client) == "upstream_protocol_error"
+    size = len(head_of(client.received)[2])
+    client.received = b""
+    world.ask("/peer/tool/", wire=client)
+    send(world, world.origin.wires[-1], OK)
+    ((status, fields, body),) = read_responses(client.received)
+    assert (status, body) == (200, b"ok")
+    assert b"transfer-encoding" not in fields
+    first, second = [line for line in world.stop() if line["message"].startswith("request_")]
+    assert (first["status"], first["error"]) == (502, "upstream_protocol_error")
+    assert first["bytes_out"] == size
+    assert (second["status"], second["bytes_out"]) == (200, 2)
 
 
 @pytest.mark.parametrize("bytewise", [False, True])

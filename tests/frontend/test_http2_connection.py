@@ -322,6 +322,39 @@ def test_an_aborted_answer_is_no_clean_end():
     served.finish()
 
 
+@pytest.mark.parametrize("size", [4, 100_000])
+def test_a_head_that_has_not_left_is_taken_back(size):
+    noting = Noting()
+    served = HTTP2(noting)
+    stream = served.ask()
+    request = noting.requests[0]
+    request.register_response_producer(Producer())
+    request.send_head(200, b"", [(b"a", b"b")], length=None)
+    request.send_data(b"x" * size)
+    request.fail(fault("upstream_closed", "x"))
+    served.turn()
+    answer = served.answers[stream]
+    assert answer.status == 502
+    assert b"a" not in answer.fields
+    assert b"upstream_closed" in answer.body
+    assert answer.ended
+    assert not served.exchanges[0].aborted
+    served.finish()
+
+
+def test_a_head_that_has_left_is_not_taken_back():
+    noting = Noting()
+    served = HTTP2(noting)
+    stream = served.ask()
+    noting.requests[0].send_head(200, b"", [], length=None)
+    served.turn()
+    noting.requests[0].fail(fault("upstream_closed", "x"))
+    served.turn()
+    assert served.answers[stream].status == 200
+    assert served.answers[stream].reset == ErrorCodes.INTERNAL_ERROR
+    served.finish()
+
+
 def test_a_client_that_waits_is_asked_for_its_body():
     noting = Noting()
     served = HTTP2(noting)

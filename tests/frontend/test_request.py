@@ -377,6 +377,49 @@ def test_a_header_that_would_split_the_message_can_still_be_answered_with_an_err
     served.finish()
 
 
+@pytest.mark.parametrize("length", [None, 10])
+def test_a_head_that_has_not_left_is_taken_back(length: int | None) -> None:
+    noting = Noting()
+    served = Served(noting)
+    served.send(GET)
+    request = noting.requests[0]
+    request.send_head(200, b"OK", [(b"A", b"b")], length=length)
+    request.send_data(b"half")
+    request.fail(fault("upstream_closed", "x"))
+    ((status, fields, _),) = read_responses(served.send())
+    assert status == 502
+    assert b"a" not in fields
+    assert not served.closed
+    (exchange,) = served.exchanges
+    assert (exchange.status, exchange.error) == (502, "upstream_closed")
+    assert not exchange.aborted
+    served.client.received = b""
+    served.send(GET)
+    noting.requests[1].send_head(200, b"OK", [], length=2)
+    noting.requests[1].send_data(b"ok")
+    noting.requests[1].send_end()
+    assert read_responses(served.send())[0][2] == b"ok"
+    served.finish()
+
+
+@pytest.mark.parametrize("size", [4, 100_000])
+def test_a_head_that_has_left_is_not_taken_back(size: int) -> None:
+    noting = Noting()
+    served = Served(noting)
+    served.send(GET)
+    request = noting.requests[0]
+    request.send_head(200, b"OK", [], length=None)
+    if size < 65_536:
+        served.send()
+    request.send_data(b"x" * size)
+    request.fail(fault("upstream_closed", "x"))
+    assert b" 502 " not in served.send()
+    assert served.closed
+    (exchange,) = served.exchanges
+    assert (exchange.status, exchange.error, exchange.aborted) == (200, "upstream_closed", True)
+    served.finish()
+
+
 def test_a_request_without_body_reads_as_empty() -> None:
     request = asked()
     reader = Reader()

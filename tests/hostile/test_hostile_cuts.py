@@ -121,6 +121,17 @@ def test_a_relay_that_closes_anywhere():
     world.stop()
 
 
+def test_a_relay_that_closes_along_with_a_head():
+    """The head has not left yet then, so that the client can be told what happened."""
+    script = Script(LEASE, (listed(LEASE, "newcomer"),))
+    world = HostileWorld(script)
+    script.put_off = lambda call: call()
+    script.response = script.response[:2]
+    script.ends = True
+    assert answer(world, world.ask("/peer/newcomer/")) == CLOSED
+    world.stop()
+
+
 @pytest.mark.parametrize(("end", "step", "right"), [(ended, 1, ENDED), (reset, 4, RESET)])
 def test_a_lease_whose_stream_is_over_after_each_byte(end, step, right):
     script = Script(LEASE, (listed(LEASE, "newcomer"),))

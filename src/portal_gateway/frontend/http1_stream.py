@@ -43,6 +43,7 @@ class HTTP1Stream:
     __slots__ = (
         "_channel",
         "_chunked",
+        "_held_at",
         "_left",
         "_outlet",
         "_request",
@@ -57,6 +58,7 @@ class HTTP1Stream:
         self._outlet = outlet
         self._request: Request | None = None
         self._chunked = False
+        self._held_at = 0
         self._left = 0
         self.keep_alive = True
         self.client = channel.client
@@ -99,9 +101,19 @@ class HTTP1Stream:
         )
         self._left = length or 0
         self._outlet.narrow(STREAM_HELD if has_body and length is None else None)
+        self._held_at = self._outlet.flushes
         self._outlet.hold(head)
         if not channel.in_read:
             channel.site.call_soon(self._outlet.flush)
+
+    def take_back_head(self) -> bool:
+        """Forget the head while it is held; what is held is this response's only."""
+        request = self._request
+        outlet = self._outlet
+        if request is None or outlet.flushes != self._held_at or not outlet.take_back():
+            return False
+        self.keep_alive = request.head.keep_alive
+        return True
 
     def send_data(self, data: bytes) -> None:
         """Write a part of the body."""

@@ -206,6 +206,16 @@ class HTTP2Stream:
         self._head = fields
         self._connection.touch(self)
 
+    def take_back_head(self) -> bool:
+        """Forget the head while the connection's turn lasts."""
+        if self._head is None:
+            return False
+        self._head = None
+        self._queue.clear()
+        self.queued = 0
+        self._blocked = False
+        return True
+
     def send_data(self, data: bytes) -> None:
         """Send a part of the body."""
         if not self.queued:

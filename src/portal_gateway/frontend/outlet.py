@@ -77,7 +77,7 @@ class Outlet:
     """Everything that is written to one transport. Toward the transport it is a push producer.
 
     ``blocked`` says that the client has not taken what was sent before; ``producer`` is paused
-    while that is so.
+    while that is so. ``flushes`` counts how often something was held and has been written.
     """
 
     __slots__ = (
@@ -89,6 +89,7 @@ class Outlet:
         "_transport",
         "_watcher",
         "blocked",
+        "flushes",
         "producer",
     )
 
@@ -101,6 +102,7 @@ class Outlet:
         self._congested = False
         self._narrow: int | None = None
         self.blocked = False
+        self.flushes = 0
         self.producer: IPushProducer | None = None
 
     def narrow(self, held: int | None) -> None:
@@ -134,7 +136,15 @@ class Outlet:
             data = held[0] if len(held) == 1 else b"".join(held)
             held.clear()
             self._held_size = 0
+            self.flushes += 1
             self.write(data)
+
+    def take_back(self) -> bool:
+        """Forget what is held; whether there was anything."""
+        held = bool(self._held)
+        self._held.clear()
+        self._held_size = 0
+        return held
 
     def write(self, data: bytes) -> None:
         """Write ``data`` after everything that was written before; what is held comes later."""
@@ -173,8 +183,7 @@ class Outlet:
 
     def discard(self) -> None:
         """Forget what has not been sent."""
-        self._held.clear()
-        self._held_size = 0
+        self.take_back()
         self._queue.clear()
         self.producer = None
 

@@ -70,7 +70,6 @@ class Carriage:
     """
 
     __slots__ = (
-        "_head_sent",
         "_over",
         "_request",
         "_stream",
@@ -85,7 +84,6 @@ class Carriage:
         self._upstream: UpstreamExchange | None = None
         self._stream: ResponseStream | None = None
         self._view: LeaseView | None = None
-        self._head_sent = False
         self._over = False
         request.on_disconnect(self._client_gone)
 
@@ -155,7 +153,6 @@ class Carriage:
 
     def response_head(self, head: ResponseHead) -> None:
         """The lease's final status and header."""
-        self._head_sent = True
         request = self._request
         fields = self._fields_down(head)
         request.send_head(head.status, head.reason, fields, length=head.content_length)
@@ -177,19 +174,16 @@ class Carriage:
         self._request.send_end(permitted_trailers(trailers))
 
     def response_failed(self, error: GatewayError) -> None:
-        """There will be no (more) response."""
+        """There will be no (more) response.
+
+        What of one has left must not look complete (RFC 9112 section 8): `Request.fail` sees to it.
+        """
         if self._over:
             return
         self._over = True
         self._leave_upstream()
         self._stop_stream()
-        request = self._request
-        if self._head_sent:
-            # What was sent must not look complete (RFC 9112 section 8).
-            request.exchange.error = error.cause.code
-            request.abort()
-        else:
-            request.fail(error)
+        self._request.fail(error)
 
     def _too_silent(self) -> None:
         """The lease has not said a byte of its stream for too long."""

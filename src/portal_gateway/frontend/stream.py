@@ -31,6 +31,12 @@ class Stream(Protocol):
         out, but a ``Connection: close`` there is obeyed. Raises UnsafeField.
         """
 
+    def take_back_head(self) -> bool:
+        """Forget the head, and what was sent of the body behind it, if none of it has left.
+
+        Returns whether another head may be sent now.
+        """
+
     def send_data(self, data: bytes) -> None:
         """Send a part of the body, never empty."""
 

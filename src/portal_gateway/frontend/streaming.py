@@ -294,11 +294,11 @@ class StreamingRequest:
             self._response_over(fault("internal_error", "the response was aborted"))
 
     def fail(self, error: GatewayError) -> None:
-        """Answer with what went wrong; with `abort` where an answer has begun already."""
+        """Answer with what went wrong; with `abort` where some of an answer has left already."""
         if self._over:
             return
         self.exchange.error = error.cause.code
-        if self._head_sent:
+        if self._head_sent and not self._take_back_head():
             self.abort()
             return
         status, headers, body = self.site.render_problem(error, self.exchange.request_id)
@@ -307,6 +307,15 @@ class StreamingRequest:
         self.send_head(status, self.site.reason(status), headers, length=len(body))
         self.send_data(body)
         self.send_end()
+
+    def _take_back_head(self) -> bool:
+        if not self._stream.take_back_head():
+            return False
+        self._head_sent = False
+        self._has_response_body = True
+        self._response_left = None
+        self.exchange.bytes_out = 0
+        return True
 
     def register_response_producer(self, producer: IPushProducer) -> None:
         """Pause and resume ``producer`` as the client takes the response.

@@ -19,6 +19,7 @@ protocol on the relay's port.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -67,7 +68,8 @@ class Script:
     ``credential`` is the lease's and proves its identity; ``leases`` are what a relay lists, as
     ``relay``; ``code`` answers connection requests. Each piece of ``response`` travels in a record
     of its own, and with ``ends`` the stream's end follows. ``faults`` holds what is done in place
-    of a message. ``now`` gives seconds since 1970.
+    of a message. ``now`` gives seconds since 1970. ``put_off`` has what comes behind the first
+    record done: at once, or whenever a test wants it.
 
     ``conversations`` counts the streams, ``requests`` the requests that reached the lease.
     """
@@ -80,6 +82,7 @@ class Script:
     ends: bool = False
     faults: dict[Message, Fault] = field(default_factory=dict)
     now: Callable[[], float] = time.time
+    put_off: Callable[[Callable[[], None]], object] = field(default=lambda call: call())
     requests: int = 0
     conversations: int = 0
     _earlier: dict[tuple[Message, int], bytes] = field(default_factory=dict)
@@ -152,12 +155,18 @@ class Conversation(Protocol):
             self._respond()
 
     def _respond(self) -> None:
+        put_off = self._script.put_off
         for place, piece in enumerate(self._script.response):
-            message = Message.LATER_RECORD if place else Message.FIRST_RECORD
-            self._channel.send_data(piece)
-            self._say(message, self._channel.data_to_send(), place)
+            if place:
+                put_off(partial(self._send_record, Message.LATER_RECORD, piece, place))
+            else:
+                self._send_record(Message.FIRST_RECORD, piece, place)
         if self._script.ends:
-            self.transport.loseConnection()
+            put_off(self.transport.loseConnection)
+
+    def _send_record(self, message: Message, piece: bytes, place: int) -> None:
+        self._channel.send_data(piece)
+        self._say(message, self._channel.data_to_send(), place)
 
     def _say(self, message: Message, honest: bytes, place: int = 0) -> None:
         self._script.say(message, honest, self.transport, self._send_frames, place)
