@@ -23,22 +23,25 @@ leases:
 
 
 class ClientTLS:
-    def __init__(self, alpn):
+    def __init__(self, alpn, name=None):
         self.context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         self.alpn = alpn
+        self.name = name
 
     def clientConnectionForTLS(self, protocol):
         connection = SSL.Connection(self.context, None)
         if self.alpn:
             connection.set_alpn_protos(self.alpn)
+        if self.name is not None:
+            connection.set_tlsext_host_name(self.name)
         return connection
 
 
 class SecureWorld(World):
-    def connect_tls(self, *alpn):
+    def connect_tls(self, *alpn, name=None):
         wire = Wire()
         factory = TLSMemoryBIOFactory(
-            implementing(ClientTLS(alpn)),
+            implementing(ClientTLS(alpn, name)),
             isClient=True,
             wrappedFactory=Client(wire),
             clock=self.reactor,

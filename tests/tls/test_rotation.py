@@ -174,3 +174,35 @@ def test_concerns_are_logged(tmp_path):
     assert lines == [
         "gateway.tls.key_file: every user can read the key (mode 0644); chmod 640 the file"
     ]
+
+
+def test_where_a_certificate_is_to_come_yet_handshakes_are_refused_until_then(tmp_path):
+    clock, lines = Clock(), []
+    files = TLSFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
+
+    def log(event):
+        lines.append(event["log_format"].format(**event))
+
+    globalLogPublisher.addObserver(log)
+    try:
+        rotation = Rotation(clock, files, [b"http/1.1"], lambda: NOW, may_wait=True)
+        rotation.start()
+        with pytest.raises(SSL.Error):
+            served_by(rotation.contexts)
+        clock.pump([LOOK_EVERY] * 10)
+        (told,) = [line for line in lines if "refused" in line]
+        assert told.startswith("no certificate yet, TLS handshakes are refused: the file cannot be")
+        FIRST.write(tmp_path)
+        clock.pump([LOOK_EVERY] * 2)
+        assert served_by(rotation.contexts) == "CN=first"
+        rotation.stop()
+    finally:
+        globalLogPublisher.removeObserver(log)
+    assert clock.getDelayedCalls() == []
+    assert lines[-1].startswith("serving a new certificate")
+
+
+def test_without_one_to_come_it_does_not_start(tmp_path):
+    files = TLSFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with pytest.raises(BadTLSFile):
+        Rotation(Clock(), files, [b"http/1.1"], lambda: NOW)

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event
 
-from acme.errors import Error as ACMEError
 from cryptography.hazmat.primitives.serialization import Encoding
-from requests import RequestException
 
 from portal_gateway.tls.acme_answers import Answers
 from portal_gateway.tls.acme_client import Client, NotIssued, Stopped
@@ -116,8 +114,9 @@ class Attempt:
         renew_at = again = None
         try:
             renew_at, again = client.renewal(leaf.public_bytes(Encoding.PEM))
-        except (ACMEError, RequestException, ValueError, KeyError, AttributeError) as error:
-            # Without the authority's word, two thirds of the life count.
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, two thirds of the life count then
             self.outcome.notes.append(f"not told by the authority when to renew: {_words(error)}")
         self._note(after_word(history, self.now(), renew_at, again))
 
