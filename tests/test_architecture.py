@@ -49,7 +49,9 @@ ALLOWED = {
         "tls",
     },
     "demo": {"testing", "service", "relay", "config", "wire", "observe", "errors"},
-    "cli": {"service", "demo", "relay", "config", "observe", ""},
+    "keys_command": {"config", "key_actions"},
+    "key_actions": {"config", "policy", "store"},
+    "cli": {"keys_command", "service", "demo", "relay", "config", "observe", ""},
     "": set(),
 }
 """For each package or module, what of this project it may import besides itself."""

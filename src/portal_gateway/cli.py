@@ -1,4 +1,4 @@
-"""The command line: ``portal-gateway run | validate | demo | expose``.
+"""The command line: ``portal-gateway run | validate | keys | demo | expose``.
 
 Exit status 0 when all went well, 1 when the configuration is invalid or the service could not
 start, 2 when the command line itself is wrong.
@@ -16,6 +16,7 @@ from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import LEASE_LABEL, Config
 from portal_gateway.config.report import describe, describe_faults
 from portal_gateway.demo.command import Demo
+from portal_gateway.keys_command import add_keys_command
 from portal_gateway.observe.logs import Log
 from portal_gateway.relay.credential_file import CredentialFileError, load_or_create_credential
 from portal_gateway.relay.expose import Exposure
@@ -56,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--port", type=int, default=8080, help="the gateway's port (default 8080)")
     demo.set_defaults(command=_demo)
+
+    add_keys_command(commands, _load)
 
     expose = commands.add_parser("expose", help="publish a local TCP service as a lease")
     expose.add_argument("--relay", required=True, metavar="URL", help="ws:// or wss:// URL")

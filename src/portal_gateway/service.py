@@ -6,7 +6,7 @@ The only importer of the reactor.
 import gc
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from os import environ
 from pathlib import Path
@@ -22,6 +22,7 @@ from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
 
 from portal_gateway.config.database import DatabaseSection
+from portal_gateway.config.key_database import KeyDatabase
 from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import Config
 from portal_gateway.exchange import Exchange
@@ -56,6 +57,7 @@ from portal_gateway.tls.acme_service import AutoCertificate
 from portal_gateway.tls.rotation import Rotation
 
 if TYPE_CHECKING:
+    from portal_gateway.frontend.stored_keys import StoredKeys
     from portal_gateway.store.database import Database
 
 __all__ = ["Gateway", "Options", "ask", "makeService", "run", "use_monotonic_time"]
@@ -94,6 +96,8 @@ class Gateway(MultiService):
         self.tables = Tables()
         self._tokens: Tokens | None = None
         self._quotas: QuotaParts | None = None
+        self._stored_keys: tuple[KeyDatabase, DatabaseSection, StoredKeys] | None = None
+        self._databases: dict[DatabaseSection, Database] = {}
         self._closed_at_end = list(made.close_pools)
         storage = config.rate_limit.storage
         self.redis = None if storage.redis is None else make_redis(storage.redis, reactor)
@@ -160,6 +164,7 @@ class Gateway(MultiService):
         rules = make_rules(
             config, tokens, limiter, quotas, self.tables, self._router, self._reactor
         )
+        rules = rules._replace(stored_keys=self._stored_keys_by(config))
         tree = build_tree(
             self._router,
             rules,
@@ -201,15 +206,35 @@ class Gateway(MultiService):
             self.addService(self._quotas.keeper)
         return self._quotas.guard(config)
 
+    def _stored_keys_by(self, config: Config) -> "StoredKeys | None":
+        """What looks keys up in a database: the same as before for the same one."""
+        section = config.auth.database
+        if section is None:
+            return None
+        where = section.database(config.database)
+        before = self._stored_keys
+        if before is None or before[:2] != (section, where):
+            from portal_gateway.frontend.stored_keys import make_stored_keys  # noqa: PLC0415
+
+            if before is not None:
+                before[2].disownServiceParent()
+            database = self._open_database(where)
+            keys = make_stored_keys(database, where, section.cache_ttl, self._reactor, time.time)
+            self._stored_keys = before = (section, where, keys)
+            self.addService(keys)
+        return before[2]
+
     def _open_database(self, section: DatabaseSection) -> "Database":
         """The database, which is closed when everything else has ended."""
+        if section in self._databases:
+            return self._databases[section]
         # It takes a tenth of a second to import, which only who has a database pays.
         from portal_gateway.store.database import Database, threads_of  # noqa: PLC0415
 
         threads = self._threads
         if threads is None:
             threads = WorkerThreads(self._reactor, threads_of(section), "database")
-        database = Database(section, threads)
+        database = self._databases[section] = Database(section, threads, self._reactor)
         self._closed_at_end += [threads.stop, database.close]
         return database
 
@@ -231,13 +256,10 @@ class Gateway(MultiService):
         """
         Service.stopService(self)
         upstreams, *others = self
-        keeper = None if self._quotas is None else self._quotas.keeper
-        stopped: Deferred[Any] = gatherResults(
-            [maybeDeferred(other.stopService) for other in others if other is not keeper],
-            consumeErrors=True,
-        )
-        if keeper is not None:
-            stopped.addBoth(lambda _result: keeper.stopService())
+        counting: list[IService] = [] if self._quotas is None else [self._quotas.keeper]
+        counting += [] if self._stored_keys is None else [self._stored_keys[2]]
+        stopped = _all_stopped(other for other in others if other not in counting)
+        stopped.addBoth(lambda _result: _all_stopped(counting))
         stopped.addBoth(lambda _result: upstreams.stopService())
         return stopped.addBoth(self._stopped)
 
@@ -250,6 +272,12 @@ class Gateway(MultiService):
         _log.info("stopped")
         self._log.flush()
         return result
+
+
+def _all_stopped(services: Iterable[IService]) -> Deferred[Any]:
+    return gatherResults(
+        [maybeDeferred(service.stopService) for service in services], consumeErrors=True
+    )
 
 
 class _Upstreams(Service):

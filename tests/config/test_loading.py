@@ -231,10 +231,7 @@ logging: {level: "${LEVEL}"}
 def test_a_variable_is_never_structure():
     environ = {"X": "[a, b]", "Y": "{url: http://a}", "Z": "&a"}
     assert faults("auth: {keys: '${X}'}\nleases: '${Y}'\nlogging: {level: '${Z}'}", environ) == [
-        (
-            "1: auth.keys: expected a list of API keys (this version reads no keys from a"
-            " database), found a single value"
-        ),
+        "1: auth.keys: expected a list of API keys, found a single value",
         "2: leases: expected a mapping, found a single value",
         (
             '3: logging.level: unknown level "${Z}" (its variables replaced);'

@@ -9,7 +9,7 @@ from portal_gateway.config.files import state_file
 from portal_gateway.config.reading import Reader, Value
 from portal_gateway.config.times import duration
 
-__all__ = ["DATABASE"]
+__all__ = ["DATABASE", "DATABASE_KEYS", "check_database"]
 
 MAX_DSN: Final = 2000
 """Characters of a DSN."""
@@ -34,7 +34,8 @@ def _dsn(value: Value) -> str:
     return found
 
 
-def _check(database: DatabaseSection, value: Value) -> None:
+def check_database(database: DatabaseSection, value: Value) -> None:
+    """Refuse what is for the other driver, or missing for this one."""
     dsn, file = value.at("dsn"), value.at("file")
     if database.driver == "postgres":
         if dsn is value:
@@ -45,7 +46,7 @@ def _check(database: DatabaseSection, value: Value) -> None:
         dsn.refuse('this is for PostgreSQL; write driver: "postgres"')
 
 
-_KEYS: dict[str, Reader[Any]] = {
+DATABASE_KEYS: dict[str, Reader[Any]] = {
     "driver": choice("driver", get_args(DatabaseDriver)),
     "file": state_file,
     "dsn": _dsn,
@@ -53,5 +54,5 @@ _KEYS: dict[str, Reader[Any]] = {
     "timeout": duration(0.1, 60),
 }
 
-DATABASE: Reader[DatabaseSection] = Section(DatabaseSection, _KEYS, check=_check)
+DATABASE: Reader[DatabaseSection] = Section(DatabaseSection, DATABASE_KEYS, check=check_database)
 """The whole section."""

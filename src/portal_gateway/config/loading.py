@@ -98,7 +98,8 @@ def load_config_text(
 
 def _warn(config: Config, value: Value) -> None:
     """Note what is allowed, but leaves the gateway with nothing to do."""
-    if not config.auth.keys and config.auth.jwt is None:
+    auth = config.auth
+    if not auth.keys and auth.jwt is None and auth.database is None:
         value.reading.note_warning(
             Fault(
                 value.reading.source,

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.faults import Fault
 from portal_gateway.config.jwt_tokens import JWTSection
+from portal_gateway.config.key_database import KeyDatabase
 from portal_gateway.config.quotas import QuotasSection
 from portal_gateway.config.rate_limits import RateLimitSection
 from portal_gateway.config.upstream_tls import UpstreamTLS
@@ -267,15 +268,19 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class AuthSection:
-    """``auth``: who may call. Without keys or tokens every request is refused."""
+    """``auth``: who may call. Without keys or tokens every request is refused.
+
+    ``keys`` are those of the file, ``database`` says where more are.
+    """
 
     keys: tuple[ApiKey, ...] = ()
     jwt: JWTSection | None = None
+    database: KeyDatabase | None = None
 
     @property
     def knows_all_ids(self) -> bool:
         """Whether nobody can call whose id is not among ``keys``."""
-        return self.jwt is None
+        return self.jwt is None and self.database is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,11 @@ class Value:
         )
 
     @property
+    def is_mapping(self) -> bool:
+        """Whether a mapping was written."""
+        return isinstance(self.node, document.Mapping)
+
+    @property
     def is_single(self) -> bool:
         """Whether a single value was written, and no list, mapping or nothing."""
         return isinstance(self.node, document.Scalar) and not self.is_nothing

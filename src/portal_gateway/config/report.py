@@ -63,7 +63,9 @@ def _keys(config: Config, now: datetime) -> str:
     keys = config.auth.keys
     expired = sum(1 for key in keys if key.expires_at is not None and key.expires_at <= now)
     note = f" ({expired} expired)" if expired else ""
-    return f"{_count(len(keys), 'API key')} loaded{note}"
+    where = config.auth.database
+    others = "" if where is None else f", others in {where.database(config.database).driver}"
+    return f"{_count(len(keys), 'API key')} loaded{note}{others}"
 
 
 def _access(config: Config) -> str:

@@ -5,7 +5,6 @@ line here, one field there, and one entry in ``docs/configuration.rst``.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, get_args
 
 from portal_gateway.config.addresses import (
@@ -16,6 +15,7 @@ from portal_gateway.config.addresses import (
     origin_url,
     relay_url,
 )
+from portal_gateway.config.auth_section import AUTH
 from portal_gateway.config.database_section import DATABASE
 from portal_gateway.config.fields import (
     Section,
@@ -23,19 +23,13 @@ from portal_gateway.config.fields import (
     list_of,
     mapping_of,
     number,
-    sentence_of,
     true_or_false,
     whole_number,
 )
 from portal_gateway.config.files import state_file
-from portal_gateway.config.jwt_section import JWT
 from portal_gateway.config.lease_acl_section import lease_acl, lease_acl_names_keys
 from portal_gateway.config.model import (
-    DEFAULT_SCOPES,
     LEASE_LABEL,
-    SCOPES,
-    ApiKey,
-    AuthSection,
     Config,
     DrainSection,
     ForwardedField,
@@ -52,9 +46,8 @@ from portal_gateway.config.model import (
     SSESection,
     UpstreamTLS,
     WebSocketSection,
-    key_digest,
 )
-from portal_gateway.config.names import api_key, key_id, lease_identity, lease_name
+from portal_gateway.config.names import lease_identity, lease_name
 from portal_gateway.config.networks import IP_WHITELIST, ip_allow, trusted_proxies
 from portal_gateway.config.quota_section import QUOTAS, check_quotas
 from portal_gateway.config.rate_limit_section import (
@@ -65,10 +58,9 @@ from portal_gateway.config.rate_limit_section import (
 )
 from portal_gateway.config.reading import Value
 from portal_gateway.config.sizes import size
-from portal_gateway.config.times import duration, timestamp
+from portal_gateway.config.times import duration
 from portal_gateway.config.tls_section import TLS, check_listeners
 from portal_gateway.config.upstream_tls_section import UPSTREAM_TLS
-from portal_gateway.wire.ip_addresses import Network
 
 __all__ = ["CONFIG"]
 
@@ -78,58 +70,11 @@ MAX_POOL_CONNECTIONS = 65_536
 MAX_QUEUE = 1_000_000
 """Requests that wait for a connection: at some KiB each, more than that is no queue but a leak."""
 
-MAX_DESCRIPTION = 200
-"""Characters of a key's description, which is shown in lists."""
-
-_KEY_LIST = "a list of API keys (this version reads no keys from a database)"
-
 
 def _gateway(listen: ListenAddress | None = None, **others: Any) -> GatewaySection:
     if listen is None:
         return GatewaySection(**others)
     return GatewaySection(*listen, **others)
-
-
-def _api_key(
-    key: bytes,
-    id: str | None = None,  # noqa: A002 - named as in the file
-    description: str = "",
-    scopes: Sequence[str] = tuple(DEFAULT_SCOPES),
-    expires_at: datetime | None = None,
-    ip_allow: Sequence[Network] = (),
-) -> ApiKey:
-    return ApiKey.of_digest(
-        key,
-        id=id,
-        description=description,
-        scopes=scopes,
-        expires_at=expires_at,
-        ip_allow=ip_allow,
-    )
-
-
-def _scopes_given(key: ApiKey, value: Value) -> None:
-    if not key.scopes:
-        value.at("scopes").refuse("a key needs a scope; leave scopes out for read and write")
-
-
-def _keys_differ(found: Sequence[tuple[Value, ApiKey]]) -> None:
-    """Refuse a key or id that an earlier entry has, and an id that is a key: ids are logged."""
-    by_digest: dict[bytes, Value] = {}
-    by_id: dict[str, Value] = {}
-    for value, key in found:
-        earlier = by_digest.setdefault(key.digest, value)
-        if earlier is not value:
-            value.at("key").refuse(
-                f"the same key as {earlier.path} on line {earlier.at('key').line}"
-            )
-            continue
-        earlier = by_id.setdefault(key.id, value)
-        if earlier is not value:
-            value.at("id").refuse(f"the same id as {earlier.path} on line {earlier.at('id').line}")
-    for value, key in found:
-        if key_digest(key.id.encode("ascii")) in by_digest:
-            value.at("id").refuse("the id is an API key, and ids are written to logs")
 
 
 def _tls_is_used(relay: RelaySection, value: Value) -> None:
@@ -184,20 +129,6 @@ def _burst_of_a_rate(websocket: WebSocketSection, value: Value) -> None:
     if websocket.message_burst is not None and websocket.messages_per_second is None:
         value.at("message_burst").refuse("means nothing without messages_per_second")
 
-
-_API_KEY = Section(
-    _api_key,
-    {
-        "id": key_id,
-        "key": api_key,
-        "description": sentence_of(MAX_DESCRIPTION),
-        "scopes": list_of(choice("scope", sorted(SCOPES)), expected="a list of scopes"),
-        "expires_at": timestamp,
-        "ip_allow": ip_allow,
-    },
-    required=["key"],
-    check=_scopes_given,
-)
 
 _RELAY = Section(
     RelaySection,
@@ -281,10 +212,7 @@ CONFIG = Section(
             check=check_listeners,
         ),
         "portal": _PORTAL,
-        "auth": Section(
-            AuthSection,
-            {"keys": list_of(_API_KEY, expected=_KEY_LIST, check=_keys_differ), "jwt": JWT},
-        ),
+        "auth": AUTH,
         "ip_whitelist": IP_WHITELIST,
         "lease_acl": lease_acl,
         "lease_acl_default": choice("default", get_args(LeaseDefault)),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from portal_gateway.config.reading import Reader, Value
 
-__all__ = ["duration", "spoken_duration", "timestamp"]
+__all__ = ["duration", "moment_of", "seconds_of", "spoken_duration", "timestamp"]
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -22,12 +22,11 @@ def duration(least: float, most: float) -> Reader[float]:
 
     def read(value: Value) -> float:
         found = value.text("a duration such as 30s")
-        match = _DURATION.fullmatch(found.text)
-        if match is None:
+        seconds = seconds_of(found.text)
+        if seconds is None:
             raise value.refuse(
                 f"bad duration {found.shown}; write a number and one of ms, s, m, h, d, such as 30s"
             )
-        seconds = float(match[1]) * _SECONDS[match[2]]
         if not least <= seconds <= most:
             raise value.refuse(
                 f"expected a duration from {spoken_duration(least)} to {spoken_duration(most)},"
@@ -36,6 +35,12 @@ def duration(least: float, most: float) -> Reader[float]:
         return seconds
 
     return read
+
+
+def seconds_of(text: str) -> float | None:
+    """The seconds of a duration such as ``30s``, ``None`` for what is none."""
+    match = _DURATION.fullmatch(text)
+    return None if match is None else float(match[1]) * _SECONDS[match[2]]
 
 
 def spoken_duration(seconds: float) -> str:
@@ -55,16 +60,26 @@ def timestamp(value: Value) -> datetime:
     not show.
     """
     found = value.text("a date and time")
-    match = _TIMESTAMP.fullmatch(found.text)
-    if match is None:
+    if _TIMESTAMP.fullmatch(found.text) is None:
         raise value.refuse(
             f"bad date and time {found.shown}; write it as in RFC 3339, with its offset,"
             ' such as "2030-12-31T23:59:59Z"'
         )
+    moment = moment_of(found.text)
+    if moment is None:
+        raise value.refuse(f"no such date and time: {found.shown}")
+    return moment
+
+
+def moment_of(text: str) -> datetime | None:
+    """The moment of an RFC 3339 date and time, in UTC; ``None`` for what is none."""
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
+        return None
     date, time, offset = match.groups()
     seconds, point, fraction = time.partition(".")
     iso = f"{date}T{seconds}{(point + fraction)[:_MICROSECOND_DIGITS]}{offset.upper()}"
     try:
         return datetime.fromisoformat(iso).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise value.refuse(f"no such date and time: {found.shown}") from None
+        return None

@@ -1,6 +1,7 @@
 """The rule that finds out who is calling: by an API key, or by a token where those are taken."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
@@ -9,8 +10,11 @@ from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Caller
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.tokens import Tokens
-from portal_gateway.policy.credentials import KeyTable, sent_credential
+from portal_gateway.policy.credentials import UNKNOWN_KEY, KeyTable, sent_credential
 from portal_gateway.wire.jwt_parsing import MAX_TOKEN_LENGTH
+
+if TYPE_CHECKING:
+    from portal_gateway.frontend.stored_keys import StoredKeys
 
 __all__ = ["authentication"]
 
@@ -20,9 +24,12 @@ Found = Caller | GatewayError
 
 
 def authentication(
-    keys: KeyTable, tokens: Tokens | None
+    keys: KeyTable, tokens: Tokens | None, stored: "StoredKeys | None" = None
 ) -> Callable[[Request, float], Verdict | Deferred[Verdict]]:
-    """The rule. A credential that does not look like a token is a key."""
+    """The rule. A credential that does not look like a token is a key.
+
+    What is not among ``keys``, which are the configuration's, is looked for in ``stored``.
+    """
     longest = MAX_API_KEY_LENGTH if tokens is None else MAX_TOKEN_LENGTH
 
     def find(credential: bytes, now: float) -> Found | Deferred[Found]:
@@ -30,7 +37,10 @@ def authentication(
             found = tokens.look_up(credential, now)
             if found is not None:
                 return found
-        return keys.look_up(credential, now)
+        entry = keys.find(credential)
+        if entry is UNKNOWN_KEY and stored is not None:
+            return stored.look_up(credential, now)
+        return entry.verdict(now)
 
     def noted(found: Found, request: Request) -> Verdict:
         if isinstance(found, GatewayError):

@@ -10,7 +10,7 @@ there.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -42,6 +42,9 @@ from portal_gateway.policy.scopes import (
 )
 from portal_gateway.policy.websocket_opening import wants_websocket
 from portal_gateway.relay.route import Route
+
+if TYPE_CHECKING:
+    from portal_gateway.frontend.stored_keys import StoredKeys
 
 __all__ = [
     "ADMIN_GUARDS",
@@ -76,6 +79,7 @@ class Rules(NamedTuple):
 
     keys: KeyTable
     tokens: Tokens | None = None
+    stored_keys: "StoredKeys | None" = None
     addresses: AddressSet | None = None
     limiter: RateLimiter | None = None
     quotas: QuotaGuard | None = None
@@ -101,7 +105,7 @@ def _addresses(rules: Rules) -> Rule | None:
 
 
 def _authentication(rules: Rules) -> Rule:
-    decide = authentication(rules.keys, rules.tokens)
+    decide = authentication(rules.keys, rules.tokens, rules.stored_keys)
     if rules.failed_attempts is None:
         return decide
     return limit_failures(decide, rules.failed_attempts, rules.monotonic)

@@ -32,7 +32,10 @@ from portal_gateway.wire.http_fields import Headers
 __all__ = [
     "REALM",
     "SUBPROTOCOL_KEY_PREFIX",
+    "UNKNOWN_KEY",
+    "KeyEntry",
     "KeyTable",
+    "key_entry",
     "refused_fields",
     "sent_credential",
     "strip_credentials",
@@ -85,8 +88,8 @@ _INVALID = "the API key is not one that this gateway knows"
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """What the table knows of a key: who it is, until when, and how it is refused afterwards."""
+class KeyEntry:
+    """What is known of a key: who it is, until when, and how it is refused afterwards."""
 
     caller: Caller
     good_until: float
@@ -94,23 +97,35 @@ class _Entry:
     detail: str
     fields: tuple[tuple[bytes, bytes], ...]
 
+    def verdict(self, now: float) -> Caller | GatewayError:
+        """Who it is at ``now`` in seconds since the epoch, or, without raising it, the refusal."""
+        if now < self.good_until:
+            return self.caller
+        return fault(self.code, self.detail, self.fields)
 
-_UNKNOWN = _Entry(Caller(""), -inf, "invalid_api_key", _INVALID, _INVALID_FIELDS)
+
+UNKNOWN_KEY = KeyEntry(Caller(""), -inf, "invalid_api_key", _INVALID, _INVALID_FIELDS)
+"""What is known of a key that is not known, or was revoked."""
 
 
-def _entry(key: ApiKey) -> _Entry:
-    addresses = AddressSet(key.ip_allow) if key.ip_allow else None
-    caller = Caller(key.id, key.scopes, key.description, addresses=addresses, digest=key.digest)
-    if key.expires_at is None:
-        return _Entry(caller, inf, _UNKNOWN.code, _UNKNOWN.detail, _UNKNOWN.fields)
-    moment = _spoken(key.expires_at)
-    return _Entry(
+def key_entry(caller: Caller, expires_at: datetime | None) -> KeyEntry:
+    """What is known of the key of ``caller``, which is refused from ``expires_at`` on."""
+    if expires_at is None:
+        return KeyEntry(caller, inf, UNKNOWN_KEY.code, UNKNOWN_KEY.detail, UNKNOWN_KEY.fields)
+    moment = _spoken(expires_at)
+    return KeyEntry(
         caller,
-        key.expires_at.timestamp(),
+        expires_at.timestamp(),
         "expired_api_key",
         f"the API key expired at {moment}",
         refused_fields("invalid_token", f"The API key expired at {moment}"),
     )
+
+
+def _entry(key: ApiKey) -> KeyEntry:
+    addresses = AddressSet(key.ip_allow) if key.ip_allow else None
+    caller = Caller(key.id, key.scopes, key.description, addresses=addresses, digest=key.digest)
+    return key_entry(caller, key.expires_at)
 
 
 def _spoken(moment: datetime) -> str:
@@ -141,16 +156,13 @@ class KeyTable:
 
         Returns, without raising it, the refusal: ``invalid_api_key`` or ``expired_api_key`` (401).
         """
-        entry = self._find(key)
-        if now < entry.good_until:
-            return entry.caller
-        return fault(entry.code, entry.detail, entry.fields)
+        return self.find(key).verdict(now)
 
-    def _find(self, key: bytes) -> _Entry:
+    def find(self, key: bytes) -> KeyEntry:
         """The entry for what was sent as a key; nothing above the bound is hashed."""
         if len(key) > MAX_API_KEY_LENGTH or not _VISIBLE.fullmatch(key):
-            return _UNKNOWN
-        return self._entries.get(key_digest(key), _UNKNOWN)
+            return UNKNOWN_KEY
+        return self._entries.get(key_digest(key), UNKNOWN_KEY)
 
 
 def sent_credential(headers: Headers, longest: int = MAX_API_KEY_LENGTH) -> bytes | GatewayError:

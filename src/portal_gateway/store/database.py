@@ -19,6 +19,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from portal_gateway.config.database import DatabaseSection
@@ -38,10 +40,17 @@ class DatabaseUnavailable(Exception):
 
 
 class Database:
-    """Runs work in ``threads``."""
+    """Runs work in ``threads``. With a ``clock`` nobody waits for longer than the section says.
 
-    def __init__(self, section: DatabaseSection, threads: Threads) -> None:
+    A server that does not answer holds the threads all the same; what waits for them fails in time.
+    """
+
+    def __init__(
+        self, section: DatabaseSection, threads: Threads, clock: IReactorTime | None = None
+    ) -> None:
         self._threads = threads
+        self._clock = clock
+        self._timeout = section.timeout
         self._engine = open_engine(section)
         self._up_to_date = False
         self._bringing_up = threading.Lock()
@@ -49,6 +58,8 @@ class Database:
     def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """What ``work`` gives, once it is committed. Fails with `DatabaseUnavailable`."""
         done: Deferred[T] = self._threads.run(partial(self._in_transaction, work))
+        if self._clock is not None:
+            done.addTimeout(self._timeout, self._clock)
         return done.addErrback(_unavailable)
 
     def run_here(self, work: Callable[[Connection], T]) -> T:
@@ -144,6 +155,8 @@ def _postgres(section: DatabaseSection) -> Engine:
 
 def _unavailable(failure: Failure) -> Failure:
     error = failure.value
+    if isinstance(error, DeferredTimeout):
+        return Failure(DatabaseUnavailable("no answer in time"))
     if isinstance(error, Busy):
         return Failure(DatabaseUnavailable(str(error)))
     if isinstance(error, DBAPIError):

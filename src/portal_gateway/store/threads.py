@@ -61,7 +61,8 @@ class WorkerThreads:
         def work() -> None:
             outcome: T | Failure
             try:
-                outcome = function()
+                # What nobody waits for any more would only keep others waiting.
+                outcome = Failure(Busy("too late")) if result.called else function()
             except Exception:  # noqa: BLE001 - whatever it is, it belongs to who asked
                 outcome = Failure()
             self._reactor.callFromThread(over, outcome)

@@ -1,0 +1,281 @@
+"""API keys of the database, as the guards ask for them: remembered, or asked for.
+
+A key that is remembered is answered at once. For another the database is asked, once however many
+requests come with it meanwhile, and those wait. What is remembered is forgotten when the database
+tells of a change: twice a second it is asked for changes, and where it can call, it calls.
+
+While the database is away, keys that are remembered are good until their time is over, and others
+are refused with 503 at once: nobody can say that they are not good.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from portal_gateway.config.database import DatabaseSection
+from portal_gateway.config.model import key_digest
+from portal_gateway.errors import GatewayError, fault
+from portal_gateway.exchange import Caller
+from portal_gateway.policy.api_key_text import is_generated_key
+from portal_gateway.policy.credentials import UNKNOWN_KEY, KeyEntry, key_entry
+from portal_gateway.policy.key_cache import KeyCache
+from portal_gateway.store.api_key_rows import (
+    CHANNEL,
+    Changes,
+    FoundKey,
+    changes_since,
+    find_secret,
+    note_use,
+)
+from portal_gateway.store.database import Database, DatabaseUnavailable
+from portal_gateway.store.notifications import Notifications
+
+__all__ = ["POLL_INTERVAL", "USE_INTERVAL", "Listening", "StoredKeys", "make_stored_keys"]
+
+_log = Logger()
+
+Found = Caller | GatewayError
+
+POLL_INTERVAL: Final = 0.5
+"""Seconds from one question for changes to the next: so a key is revoked everywhere within one."""
+
+USE_INTERVAL: Final = 60.0
+"""Seconds from one time that the last uses of keys are written down to the next."""
+
+
+class Listening(Protocol):
+    """What calls when there are changes."""
+
+    def start(self) -> None:
+        """Call from now on."""
+
+    def stop(self) -> Deferred[None]:
+        """Call no more; fires when that is certain."""
+
+
+class StoredKeys(Service):
+    """Looks keys up in ``database``, and remembers them for ``ttl`` seconds.
+
+    ``listen`` makes what calls a function when the database has changes to tell of.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        ttl: float,
+        reactor: Any,
+        wall_clock: Callable[[], float],
+        listen: Callable[[Callable[[], object]], Listening] | None = None,
+    ) -> None:
+        self._database = database
+        self._seconds: Callable[[], float] = reactor.seconds
+        self._wall_clock = wall_clock
+        self._cache = KeyCache(ttl)
+        self._asked: dict[bytes, list[Deferred[KeyEntry | GatewayError]]] = {}
+        self._changes = 0
+        self._number: int | None = None
+        self._used: dict[str, int] = {}
+        self._polling = LoopingCall(self.poll)
+        self._polling.clock = reactor
+        self._writing = LoopingCall(self._write_use)
+        self._writing.clock = reactor
+        self._under_way: Deferred[None] | None = None
+        self._listening = None if listen is None else listen(self.poll)
+        self.available = True
+
+    # For the guard.
+
+    def look_up(self, key: bytes, now: float) -> Found | Deferred[Found]:
+        """Whose key this is, at the unix time ``now``, or the refusal.
+
+        A Deferred only where the database has to be asked. A key that it cannot have made is not
+        asked for.
+        """
+        if not is_generated_key(key):
+            return UNKNOWN_KEY.verdict(now)
+        digest = key_digest(key)
+        entry = self._cache.find(digest, self._seconds())
+        if entry is not None:
+            return self._verdict(entry, now)
+        if not self.available:
+            # Who asks for changes finds out when it is back, and keeps no request waiting.
+            return _unavailable()
+        return self._wait_for(digest).addCallback(self._verdict, now)
+
+    def _verdict(self, entry: KeyEntry | GatewayError, now: float) -> Found:
+        if isinstance(entry, GatewayError):
+            return entry
+        found = entry.verdict(now)
+        if isinstance(found, Caller):
+            self._used[found.key_id] = int(now)
+        return found
+
+    # Asking.
+
+    def _wait_for(self, digest: bytes) -> Deferred[KeyEntry | GatewayError]:
+        waiting = self._asked.get(digest)
+        if waiting is None:
+            first = waiting = self._asked[digest] = []
+        else:
+            first = None
+        # Who asks no more does not keep the others from being answered.
+        answer: Deferred[KeyEntry | GatewayError] = Deferred(waiting.remove)
+        waiting.append(answer)
+        if first is not None:
+            self._ask(digest)
+        return answer
+
+    def _ask(self, digest: bytes) -> None:
+        asked = self._database.run(partial(find_secret, digest=digest))
+        asked.addCallbacks(
+            self._answered,
+            self._not_answered,
+            callbackArgs=(digest, self._changes),
+            errbackArgs=(digest,),
+        )
+        asked.addErrback(self._defect, digest)
+
+    def _answered(self, found: FoundKey | None, digest: bytes, changes: int) -> None:
+        self._tell(available=True)
+        if changes != self._changes:
+            # What was read may be from before the change.
+            self._ask(digest)
+            return
+        entry = _entry_of(found, digest)
+        self._cache.learn(digest, entry, self._seconds())
+        self._give(digest, entry)
+
+    def _not_answered(self, failure: Failure, digest: bytes) -> None:
+        failure.trap(DatabaseUnavailable)
+        self._tell(available=False, why=str(failure.value))
+        self._give(digest, _unavailable())
+
+    def _defect(self, failure: Failure, digest: bytes) -> None:
+        _log.failure("an API key could not be looked up", failure)
+        self._give(digest, _unavailable())
+
+    def _give(self, digest: bytes, entry: KeyEntry | GatewayError) -> None:
+        waiting = self._asked.pop(digest)
+        while waiting:
+            waiting.pop(0).callback(entry)
+
+    def _tell(self, *, available: bool, why: str = "") -> None:
+        if available != self.available:
+            self.available = available
+            if available:
+                _log.info("API keys of the database can be looked up again")
+            else:
+                _log.warn("API keys of the database cannot be looked up: {why}", why=why)
+
+    # Changes.
+
+    def poll(self) -> Deferred[None]:
+        """Ask for changes; called also when the database says that there are some."""
+        if self._under_way is not None:
+            return self._under_way
+        asked = self._database.run(partial(changes_since, number=self._number))
+        polled = asked.addCallbacks(self._learn_changes, self._away).addErrback(_go_on)
+        self._under_way = polled
+        polled.addBoth(self._polled)
+        return polled
+
+    def _polled(self, result: Any) -> Any:
+        self._under_way = None
+        return result
+
+    def _learn_changes(self, changes: Changes) -> None:
+        self._tell(available=True)
+        first = self._number is None
+        self._number = changes.number
+        if first or changes.key_ids != ():
+            self._changes += 1
+            self._cache.changed(None if first else changes.key_ids)
+
+    def _away(self, failure: Failure) -> None:
+        failure.trap(DatabaseUnavailable)
+        self._tell(available=False, why=str(failure.value))
+
+    # Use.
+
+    def _write_use(self) -> Deferred[None]:
+        used, self._used = self._used, {}
+        if not used:
+            return succeed(None)
+        written: Deferred[Any] = self._database.run(partial(note_use, used=list(used.items())))
+
+        def failed(failure: Failure) -> None:
+            failure.trap(DatabaseUnavailable)
+            self._used = {**used, **self._used}
+
+        return written.addErrback(failed).addErrback(_go_on)
+
+    # The service.
+
+    def startService(self) -> None:
+        """Ask for changes from now on, and write down use."""
+        super().startService()
+        self._polling.start(POLL_INTERVAL)
+        self._writing.start(USE_INTERVAL, now=False)
+        if self._listening is not None:
+            self._listening.start()
+
+    def stopService(self) -> Deferred[Any]:
+        """Write down the last use."""
+        super().stopService()
+        for loop in (self._polling, self._writing):
+            if loop.running:
+                loop.stop()
+        ended = [self._write_use()]
+        if self._listening is not None:
+            ended.append(self._listening.stop())
+        return gatherResults(ended, consumeErrors=True)
+
+
+def make_stored_keys(
+    database: Database,
+    where: DatabaseSection,
+    ttl: float,
+    reactor: Any,
+    wall_clock: Callable[[], float],
+) -> StoredKeys:
+    """Looks keys up in ``database``, which is opened by ``where``, and is called by PostgreSQL."""
+    if where.driver == "sqlite":
+        return StoredKeys(database, ttl, reactor, wall_clock)
+
+    def listen(heard: Callable[[], object]) -> Notifications:
+        return Notifications(where.dsn, CHANNEL, reactor, heard)
+
+    return StoredKeys(database, ttl, reactor, wall_clock, listen)
+
+
+def _entry_of(found: FoundKey | None, digest: bytes) -> KeyEntry:
+    if found is None or found.key.revoked_at is not None:
+        return UNKNOWN_KEY
+    key = found.key
+    ends = [end for end in (key.expires_at, found.good_until) if end is not None]
+    caller = Caller(
+        key.id,
+        key.scopes,
+        key.description,
+        plan=key.plan,
+        leases=key.leases,
+        source="database",
+        digest=digest,
+    )
+    return key_entry(caller, datetime.fromtimestamp(min(ends), UTC) if ends else None)
+
+
+def _unavailable() -> GatewayError:
+    return fault("keys_unavailable", "API keys cannot be looked up now; try again")
+
+
+def _go_on(failure: Failure) -> None:
+    """A defect now must not end what is done again and again."""
+    _log.failure("the database was asked in vain", failure)

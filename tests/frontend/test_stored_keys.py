@@ -1,0 +1,292 @@
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+
+from portal_gateway.config.database import DatabaseSection
+from portal_gateway.config.model import key_digest
+from portal_gateway.errors import GatewayError
+from portal_gateway.exchange import Caller
+from portal_gateway.frontend.stored_keys import POLL_INTERVAL, USE_INTERVAL, StoredKeys
+from portal_gateway.policy.api_key_text import key_text
+from portal_gateway.store.api_key_rows import (
+    StoredKey,
+    insert_key,
+    read_key,
+    revoke_key,
+    rotate_key,
+)
+from portal_gateway.store.database import Database
+from portal_gateway.testing.threads import NoThreads
+
+NOW = 1_795_608_000
+TTL = 300.0
+
+
+class World:
+    """A database, and two gateways' views of its keys."""
+
+    def __init__(self, tmp_path):
+        self.clock = Clock()
+        self.file = tmp_path / "keys.sqlite"
+        self.threads = NoThreads()
+        self.section = DatabaseSection(file=self.file, timeout=0.1)
+        self.database = Database(self.section, self.threads)
+        self.questions = 0
+        self.away = False
+        run = self.database.run
+
+        def counted(work):
+            self.questions += 1
+            if self.away:
+                return run(lambda _connection: (_ for _ in ()).throw(OSError("away")))
+            return run(work)
+
+        self.database.run = counted
+        self.keys = self.view()
+
+    def view(self, **options):
+        return StoredKeys(self.database, TTL, self.clock, self.now, **options)
+
+    def now(self):
+        return NOW + self.clock.seconds()
+
+    def do(self, function, *arguments):
+        return self.database.run_here(lambda connection: function(connection, *arguments))
+
+    def create(self, number=1, key_id="key_a", **fields):
+        secret = key_text(number.to_bytes(32)).encode()
+        key = StoredKey(key_id, "", frozenset({"read"}), "", None, NOW)._replace(**fields)
+        self.do(insert_key, key, key_digest(secret))
+        return secret
+
+    def ask(self, secret, keys=None):
+        """The id of the caller, or the code of the refusal; None while it waits."""
+        found = (keys or self.keys).look_up(secret, self.now())
+        if not isinstance(found, Deferred):
+            found = succeed(found)
+        answers = []
+        found.addBoth(answers.append)
+        return told(*answers) if answers else None
+
+
+def told(answer):
+    if isinstance(answer, Caller):
+        return answer.key_id
+    assert isinstance(answer, GatewayError), answer
+    return answer.cause.code
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.database.close()
+    assert world.clock.getDelayedCalls() == []
+
+
+@pytest.fixture
+def running(world):
+    world.keys.startService()
+    yield world
+    world.keys.stopService()
+
+
+def test_the_caller_is_what_the_database_says(world):
+    secret = world.create(plan="gold", leases=("tool",), description="a friend")
+    answers = []
+    world.keys.look_up(secret, NOW).addCallback(answers.append)
+    (caller,) = answers
+    assert (caller.key_id, caller.scopes, caller.plan) == ("key_a", frozenset({"read"}), "gold")
+    assert (caller.leases, caller.description) == (("tool",), "a friend")
+    assert (caller.source, caller.digest) == ("database", key_digest(secret))
+
+
+def test_what_the_database_cannot_have_made_is_not_asked_for(world):
+    assert world.ask(b"sk_live_abc123") == "invalid_api_key"
+    mistyped = bytearray(world.create())
+    mistyped[-1] ^= 1
+    assert world.ask(bytes(mistyped)) == "invalid_api_key"
+    assert world.questions == 0
+
+
+def test_an_answer_is_remembered_for_its_time(world):
+    secret, stranger = world.create(), key_text(bytes(32)).encode()
+    for _ in range(10):
+        assert world.ask(secret) == "key_a"
+        assert world.ask(stranger) == "invalid_api_key"
+    assert world.questions == 2
+    world.clock.advance(TTL)
+    assert world.ask(secret) == "key_a"
+    assert world.questions == 3
+
+
+def test_requests_that_come_meanwhile_wait_for_one_answer(world):
+    secret = world.create()
+    world.threads.held = True
+    waiting = [world.keys.look_up(secret, NOW) for _ in range(5)]
+    waiting[1].addErrback(lambda _: None).cancel()
+    answers = []
+    for one in (0, 2, 3, 4):
+        waiting[one].addCallback(answers.append)
+    assert world.questions == 1
+    world.threads.release()
+    assert [caller.key_id for caller in answers] == ["key_a"] * 4
+
+
+def test_an_expired_key_and_an_old_secret_are_told_so(world):
+    expired = world.create(1, "key_e", expires_at=NOW - 1)
+    assert world.ask(expired) == "expired_api_key"
+    old = world.create(2, "key_r")
+    new = key_text((3).to_bytes(32)).encode()
+    world.do(rotate_key, "key_r", key_digest(new), NOW, 60)
+    assert (world.ask(old), world.ask(new)) == ("key_r", "key_r")
+    world.clock.advance(60)
+    assert (world.ask(old), world.ask(new)) == ("expired_api_key", "key_r")
+
+
+def test_a_change_is_known_with_the_next_poll(running):
+    secret, other = running.create(1), running.create(2, "key_b")
+    running.clock.advance(POLL_INTERVAL)
+    assert (running.ask(secret), running.ask(other)) == ("key_a", "key_b")
+    running.do(revoke_key, "key_a", NOW)
+    assert running.ask(secret) == "key_a"
+    running.clock.advance(POLL_INTERVAL)
+    assert (running.ask(secret), running.ask(other)) == ("invalid_api_key", "key_b")
+
+
+def test_a_key_that_was_asked_for_too_early_is_good_with_the_next_poll(running):
+    secret = key_text((1).to_bytes(32)).encode()
+    assert running.ask(secret) == "invalid_api_key"
+    assert running.create(1) == secret
+    running.clock.advance(POLL_INTERVAL)
+    assert running.ask(secret) == "key_a"
+
+
+def test_an_answer_from_before_a_change_is_asked_for_again(running):
+    secret = running.create()
+    running.clock.advance(POLL_INTERVAL)
+    # The question is read before the key is revoked, and its answer heard after the change.
+    answer = Deferred()
+    run = running.database.run
+    running.database.run = lambda work: run(work).addCallback(lambda found: answer and late(found))
+
+    def late(found):
+        running.database.run = run
+        return answer.addCallback(lambda _: found)
+
+    asked = running.keys.look_up(secret, NOW)
+    running.do(revoke_key, "key_a", NOW)
+    running.clock.advance(POLL_INTERVAL)
+    answers = []
+    asked.addCallback(answers.append)
+    answer.callback(None)
+    assert [told(found) for found in answers] == ["invalid_api_key"]
+
+
+def test_while_the_database_is_away_only_what_is_remembered_is_good(running):
+    lines = []
+    observer = lambda event: lines.append(event["log_format"])  # noqa: E731
+    globalLogPublisher.addObserver(observer)
+    known, unknown = running.create(1), running.create(2, "key_b")
+    assert running.ask(known) == "key_a"
+    running.away = True
+    for _ in range(20):
+        running.clock.advance(POLL_INTERVAL)
+        assert running.ask(known) == "key_a"
+        assert running.ask(unknown) == "keys_unavailable"
+    running.clock.advance(TTL)
+    assert running.ask(known) == "keys_unavailable"
+    running.away = False
+    running.clock.advance(POLL_INTERVAL)
+    assert (running.ask(known), running.ask(unknown)) == ("key_a", "key_b")
+    globalLogPublisher.removeObserver(observer)
+    assert len(lines) == 2, "one line for each transition"
+
+
+def test_a_revoked_key_is_not_revived_by_a_database_that_goes_away(running):
+    secret = running.create()
+    running.clock.advance(POLL_INTERVAL)
+    assert running.ask(secret) == "key_a"
+    running.do(revoke_key, "key_a", NOW)
+    running.clock.advance(POLL_INTERVAL)
+    running.away = True
+    assert running.ask(secret) == "keys_unavailable"
+    running.clock.advance(POLL_INTERVAL)
+    assert running.ask(secret) == "keys_unavailable"
+
+
+def test_use_is_written_down_now_and_then_and_at_the_end(world):
+    world.keys.startService()
+    secret = world.create()
+    world.ask(secret)
+    world.clock.advance(USE_INTERVAL)
+    assert world.do(read_key, "key_a").last_used_at == NOW
+    world.ask(secret)
+    world.keys.stopService()
+    assert world.do(read_key, "key_a").last_used_at == NOW + USE_INTERVAL
+
+
+def test_use_that_could_not_be_written_is_written_later(running):
+    secret = running.create()
+    running.ask(secret)
+    running.away = True
+    running.clock.advance(USE_INTERVAL)
+    running.away = False
+    running.clock.advance(USE_INTERVAL)
+    assert running.do(read_key, "key_a").last_used_at == NOW
+
+
+def test_a_database_that_calls_is_asked_at_once(world):
+    calls = []
+
+    class Calling:
+        def __init__(self, heard):
+            self.heard = heard
+
+        def start(self):
+            calls.append("start")
+
+        def stop(self):
+            calls.append("stop")
+            return succeed(None)
+
+    made = []
+    keys = world.view(listen=lambda heard: made.append(Calling(heard)) or made[0])
+    keys.startService()
+    secret = world.create()
+    world.clock.advance(POLL_INTERVAL)
+    assert world.ask(secret, keys) == "key_a"
+    world.do(revoke_key, "key_a", NOW)
+    made[0].heard()
+    assert world.ask(secret, keys) == "invalid_api_key"
+    keys.stopService()
+    assert calls == ["start", "stop"]
+
+
+def test_a_defect_is_logged_and_answered(world):
+    world.create()
+    secret = key_text((1).to_bytes(32)).encode()
+    world.database.run = lambda _work: succeed("nonsense")
+    failures = []
+    observer = lambda event: failures.append(event.get("log_failure"))  # noqa: E731
+    globalLogPublisher.addObserver(observer)
+    try:
+        assert world.ask(secret) == "keys_unavailable"
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert len([failure for failure in failures if failure]) == 1
+
+
+def test_a_defect_of_one_poll_does_not_end_them(running):
+    failures = []
+    observer = lambda event: failures.append(event.get("log_failure"))  # noqa: E731
+    globalLogPublisher.addObserver(observer)
+    run, running.database.run = running.database.run, lambda _work: succeed("nonsense")
+    running.clock.advance(POLL_INTERVAL)
+    globalLogPublisher.removeObserver(observer)
+    assert len([failure for failure in failures if failure]) == 1
+    running.database.run = run
+    secret = running.create()
+    running.clock.advance(POLL_INTERVAL)
+    assert running.ask(secret) == "key_a"
