@@ -82,7 +82,7 @@ proto:
 		--mypy_out=quiet:src src/portal_gateway/wire/portal.proto
 
 clean:
-	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .hypothesis _trial_temp* tests/interop/bin tests/soak/bin \
+	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .hypothesis _trial_temp* tests/interop/bin tests/pebble/bin tests/soak/bin \
 		benchmarks/results
 	find src tests twisted benchmarks -name __pycache__ -prune -exec rm -rf {} +
 

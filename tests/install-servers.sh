@@ -30,7 +30,8 @@ if [ "${#missing[@]}" -gt 0 ]; then
     fi
 fi
 if ! command -v go >/dev/null; then
-    echo "LEFT OUT: the tests with Portal's own relay and SDK, because there is no Go on this machine"
+    echo "LEFT OUT: the tests with Portal's own relay and SDK, and one with a newer Pebble, because there is no Go" \
+        "on this machine"
 elif ! go -C interop list -m >/dev/null; then
     echo "LEFT OUT: the tests with Portal's own relay and SDK, because this Go is older than they need"
 fi

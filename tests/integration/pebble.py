@@ -1,7 +1,6 @@
 """Pebble, the test authority of Let's Encrypt, and the DNS that it asks."""
 
 import json
-import os
 import ssl
 import urllib.request
 from datetime import UTC, datetime
@@ -9,8 +8,6 @@ from pathlib import Path
 
 from tests.integration.programs import Program, free_port, wait_listening
 from tests.tls.tls_world import Certified
-
-NO_PROXY = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
 
 
 class ChallengeServer(Program):
@@ -41,6 +38,7 @@ class Pebble(Program):
         tls_port: int,
         valid_for: int = 90 * 86400,
         nonces_refused: int = 25,
+        program: str | Path = "pebble",
         **more: object,
     ) -> None:
         directory.mkdir(exist_ok=True)
@@ -59,12 +57,14 @@ class Pebble(Program):
             "httpPort": http_port,
             "tlsPort": tls_port,
             "certificateValidityPeriod": valid_for,
+            # The same in newer versions.
+            "profiles": {"default": {"description": "", "validityPeriod": valid_for}},
             **more,
         }
         configuration.write_text(json.dumps({"pebble": settings}))
         super().__init__(
             "pebble",
-            ["pebble", "-strict", "-config", configuration, "-dnsserver", dns],
+            [program, "-strict", "-config", configuration, "-dnsserver", dns],
             environment={
                 "PEBBLE_VA_NOSLEEP": "1",
                 "PEBBLE_AUTHZREUSE": "0",
@@ -79,15 +79,20 @@ class Pebble(Program):
 
     def root(self) -> str:
         """Who its certificates are issued by at last, in PEM; another one after each start."""
+        return self._manage("roots/0").decode()
+
+    def wants_renewal(self, leaf_pem: str, start: str, end: str) -> None:
+        """Have it say by ARI that a certificate is to be renewed between these times."""
+        window = {"suggestedWindow": {"start": start, "end": end}}
+        told = {"certificate": leaf_pem, "ariResponse": json.dumps(window)}
+        self._manage("set-renewal-info/", json.dumps(told).encode())
+
+    def _manage(self, path: str, body: bytes | None = None) -> bytes:
         context = ssl.create_default_context(cafile=self.ca_file)
-        url = f"https://127.0.0.1:{self._management}/roots/0"
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
-        with opener.open(url, timeout=10) as answer:
-            return answer.read().decode()
-
-
-def without_proxies() -> dict[str, str]:
-    """The environment in which what is on this machine is asked directly."""
-    return {**os.environ, **NO_PROXY}
+        url = f"https://127.0.0.1:{self._management}/{path}"
+        with opener.open(url, body, timeout=10) as answer:
+            found: bytes = answer.read()
+            return found

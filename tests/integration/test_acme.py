@@ -4,10 +4,13 @@ import re
 import shutil
 import socket
 import ssl
+import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from portal_gateway.tls.acme_store import Store
 from tests.integration import programs
@@ -301,6 +304,42 @@ def test_what_is_asked_for_at_the_place_of_tokens(site):
             fields = "Host: plain.gw.example.com\r\nConnection: close\r\n"
             connection.sendall(f"GET {target} HTTP/1.1\r\n{fields}\r\n".encode())
             assert connection.recv(12) == b"HTTP/1.1 " + status
+
+
+@pytest.fixture(scope="session")
+def newer_pebble():
+    directory = programs.ROOT / "tests" / "pebble"
+    if shutil.which("go") is None:
+        missing("there is no Go toolchain to build a Pebble with that knows ARI")
+    go = ["go", "-C", directory, "list", "-m"]
+    if subprocess.run(go, capture_output=True, check=False).returncode:
+        missing("this Go toolchain is too old to build Pebble")
+    built = subprocess.run(
+        [directory / "build.sh"], capture_output=True, check=False, encoding="utf-8"
+    )
+    if built.returncode:
+        pytest.fail(f"Pebble does not build:\n{built.stderr}", pytrace=False)
+    return directory / "bin" / "pebble"
+
+
+def test_renewed_when_the_authority_says_so(site, newer_pebble):
+    gateway = site({"domains": ["gw.example.com"]}, program=newer_pebble)
+    gateway.wait_issued()
+    history = gateway.directory / "store" / "gw.example.com.json"
+    programs.wait_until(
+        lambda: gateway.store.history("gw.example.com").renew_at is not None, 10, "its word"
+    )
+    # Pebble says two thirds of ninety days too, and to ask again in six hours.
+    told = gateway.store.history("gw.example.com")
+    assert 50 < (told.renew_at - datetime.now(UTC)).days < 90
+    assert 5 < (told.ask_at - datetime.now(UTC)).total_seconds() / 3600 < 7
+    leaf = gateway.store.leaf("gw.example.com")
+    pem = leaf.public_bytes(Encoding.PEM).decode()
+    gateway.pebble.wants_renewal(pem, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
+    # As if the six hours were over.
+    history.unlink()
+    gateway.wait_issued(2)
+    assert gateway.store.leaf("gw.example.com") != leaf
 
 
 class Web:
