@@ -2,11 +2,13 @@
 
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -141,7 +143,7 @@ def test_a_wildcard_by_a_program(site, names, tmp_path):
 def test_a_wildcard_by_updates(site, tmp_path, origin):
     with UpdatedZone("gw.example.com.") as zone:
         key = {
-            "server": f"127.0.0.1:{zone.port}",
+            "server": f"localhost:{zone.port}",
             "key_name": zone.key_name,
             "key_secret": zone.secret,
         }
@@ -188,13 +190,14 @@ def test_renewed_while_handshakes_go_on(site):
     gateway.wait_issued()
     context = gateway.context()
     programs.wait_until(lambda: serves(gateway, "gw.example.com", context), 5, "it being served")
-    failures, serials, done = [], set(), threading.Event()
+    failures, serials, shaken, done = [], set(), [0], threading.Event()
 
     def shake_hands():
         while not done.is_set():
             try:
                 with gateway.connect("gw.example.com", context) as connection:
                     serials.add(connection.getpeercert()["serialNumber"])
+                    shaken[0] += 1
             except OSError as error:
                 failures.append(error)
 
@@ -209,6 +212,8 @@ def test_renewed_while_handshakes_go_on(site):
         for thread in threads:
             thread.join()
     assert failures == []
+    assert shaken[0] > 100
+    print(f"{shaken[0]} handshakes, {len(serials)} certificates, 0 failures")
 
 
 def test_an_authority_that_is_down(site, names, tmp_path):
@@ -232,6 +237,53 @@ def test_an_authority_that_is_down(site, names, tmp_path):
     gateway.pebble.restart()
     gateway.wait_issued()
     assert gateway.store.history("gw.example.com").failures == 0
+
+
+def test_an_authority_that_hangs_does_not_keep_the_gateway(site, tmp_path):
+    gateway = site({"domains": ["gw.example.com"]})
+    gateway.wait_issued()
+    gateway.gateway.stop()
+    gateway.pebble.signal(signal.SIGSTOP)
+    (tmp_path / "store" / "gw.example.com.pem").unlink()
+    (tmp_path / "store" / "gw.example.com.json").unlink()
+    gateway.gateway = programs.Gateway(gateway.configuration, tmp_path)
+    programs.wait_until(lambda: locked(gateway.store), 10, "an order being under way")
+    start = time.monotonic()
+    assert gateway.gateway.stop() == 0
+    assert time.monotonic() - start < 8
+    gateway.pebble.signal(signal.SIGCONT)
+
+
+def locked(store):
+    with store.lock() as mine:
+        return not mine
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from portal_gateway.tls.acme_store import write_whole
+path = Path(sys.argv[1])
+print("ready", flush=True)
+while True:
+    for letter in (b"a", b"b"):
+        write_whole(path, letter * 100_000)
+"""
+
+
+def test_a_file_of_the_store_is_whole_whenever_a_process_is_killed(tmp_path):
+    file = tmp_path / "file"
+    for pause in range(10):
+        with programs.Program(
+            "writer", [sys.executable, "-c", WRITE, file], environment=programs.python_path()
+        ) as writer:
+            writer.wait_for_line("ready")
+            threading.Event().wait(pause / 100)
+            writer.kill()
+        if file.exists():
+            content = file.read_bytes()
+            assert content in {b"a" * 100_000, b"b" * 100_000}
+    assert file.exists()
 
 
 def test_several_processes_elect_one(site, tmp_path, origin, names):

@@ -204,3 +204,22 @@ def test_to_stop_does_not_wait_for_ever(world):
     assert stopped == [None]
     world.threads.finish()
     assert world.attempts[0][0] == "a.example"
+
+
+def test_a_look_that_fails_is_not_the_last(world):
+    wanted = world.wanted
+
+    def fail():
+        raise PermissionError(13, "Permission denied")
+
+    world.service._wanted = fail
+    world.service.startService()
+    world.run(LOOK_EVERY)
+    assert world.log
+    assert set(world.log) == {
+        "warn: ACME: the store cannot be looked at: [Errno 13] Permission denied"
+    }
+    world.service._wanted = lambda: wanted
+    world.run(LOOK_EVERY + 1)
+    assert world.attempts
+    world.service.stopService()

@@ -3,6 +3,7 @@
 All of it waits, and is called off the reactor's thread.
 """
 
+import socket
 import subprocess
 from pathlib import Path
 from typing import Protocol
@@ -98,12 +99,18 @@ class _Updates:
 
     def _exchange(self, message: dns.message.Message, name: str) -> dns.message.Message:
         host, port = self._settings.server
+        why = "it has no address"
         try:
-            # By TCP: an update that was lost must not look like one that was refused.
-            return dns.query.tcp(message, host, timeout=_TIMEOUT, port=port)
-        except (dns.exception.DNSException, OSError, ValueError) as error:
-            why = str(error) or type(error).__name__
-            raise RecordNotWritten(f"the DNS server was asked for {name} in vain: {why}") from None
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            found, why = [], str(error)
+        for _, _, _, _, address in found:
+            try:
+                # By TCP: an update that was lost must not look like one that was refused.
+                return dns.query.tcp(message, str(address[0]), timeout=_TIMEOUT, port=port)
+            except (dns.exception.DNSException, OSError, ValueError) as error:
+                why = str(error) or type(error).__name__
+        raise RecordNotWritten(f"the DNS server was asked for {name} in vain: {why}")
 
 
 class _Program:

@@ -136,8 +136,12 @@ class Renewal(Service):
         self._call = None
         now = self._now()
         wait = LOOK_EVERY
-        for wanted in self._wanted():
-            at = self._due_at(wanted, now)
+        try:
+            due_at = [(self._due_at(wanted, now), wanted) for wanted in self._wanted()]
+        except OSError as error:
+            _log.warn("ACME: the store cannot be looked at: {why}", why=str(error))
+            due_at = []
+        for at, wanted in due_at:
             if at <= now:
                 self._start(wanted)
                 return

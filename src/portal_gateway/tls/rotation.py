@@ -68,6 +68,7 @@ class Rotation:
         try:
             self._contents = files.contents()
             material = files.check(self._contents, now())
+            self.contexts = Contexts(make_context(material, self._protocols))
         except BadTLSFile as bad:
             if not may_wait:
                 raise
@@ -75,7 +76,6 @@ class Rotation:
             self._complaint = str(bad)
             _log.warn("no certificate yet, TLS handshakes are refused: {why}", why=bad.reason)
             return
-        self.contexts = Contexts(make_context(material, self._protocols))
         self._warn(material)
 
     def start(self) -> None:
