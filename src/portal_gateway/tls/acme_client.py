@@ -3,6 +3,7 @@
 All of it waits, and is called off the reactor's thread; `Stopped` ends it soon where it is.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ _TIMEOUT = 15
 
 _ORDER_TIME = timedelta(seconds=120)
 """How long an authority may take to look at the answers, and again to sign."""
+
+_SECONDS = re.compile("[0-9]{1,9}")
 
 _NONCE_TRIES = 10
 """Times that one message is sent anew with another nonce (RFC 8555 section 6.5)."""
@@ -86,7 +89,7 @@ class _Transport(HTTPAdapter):
             raise Stopped
         response = super().send(*args, **kwargs)
         wait = response.headers.get("Retry-After", "")
-        self.retry_after = timedelta(seconds=int(wait)) if wait.isdigit() and wait else None
+        self.retry_after = timedelta(seconds=int(wait)) if _SECONDS.fullmatch(wait) else None
         return response
 
 
