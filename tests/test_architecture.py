@@ -51,7 +51,9 @@ ALLOWED = {
     "demo": {"testing", "service", "relay", "config", "wire", "observe", "errors"},
     "keys_command": {"config", "key_actions"},
     "key_actions": {"config", "policy", "store"},
-    "cli": {"keys_command", "service", "demo", "relay", "config", "observe", ""},
+    "quota_actions": {"service", "frontend", "policy", "store", "config", "exchange", ""},
+    "quota_command": {"quota_actions", "config"},
+    "cli": {"keys_command", "quota_command", "service", "demo", "relay", "config", "observe", ""},
     "": set(),
 }
 """For each package or module, what of this project it may import besides itself."""

@@ -1,4 +1,4 @@
-"""The command line: ``portal-gateway run | validate | keys | demo | expose``.
+"""The command line: ``portal-gateway run | validate | keys | quota | demo | expose``.
 
 Exit status 0 when all went well, 1 when the configuration is invalid or the service could not
 start, 2 when the command line itself is wrong.
@@ -18,6 +18,7 @@ from portal_gateway.config.report import describe, describe_faults
 from portal_gateway.demo.command import Demo
 from portal_gateway.keys_command import add_keys_command
 from portal_gateway.observe.logs import Log
+from portal_gateway.quota_command import add_quota_command
 from portal_gateway.relay.credential_file import CredentialFileError, load_or_create_credential
 from portal_gateway.relay.expose import Exposure
 from portal_gateway.relay.reachability import unreachable_relays
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     add_keys_command(commands, _load)
+    add_quota_command(commands, _load)
 
     expose = commands.add_parser("expose", help="publish a local TCP service as a lease")
     expose.add_argument("--relay", required=True, metavar="URL", help="ws:// or wss:// URL")

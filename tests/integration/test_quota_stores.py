@@ -1,9 +1,11 @@
 """Quotas with real clients, a real database and a real Redis."""
 
 import json
+import os
 import random
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -201,6 +203,28 @@ def test_two_gateways_hold_a_quota_in_redis_to_the_request(redis, origin, tmp_pa
         again.wait_for_line(r"Redis at \S+ answers")
         assert used(again.address) == quota
         assert call(again.address) == HTTPStatus.TOO_MANY_REQUESTS
+    shown = show(tmp_path / "one" / "gateway.yaml")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["quotas"][0]["requests"]["used"] == quota
+    redis.kill()
+    shown = show(tmp_path / "one" / "gateway.yaml")
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr.startswith("portal-gateway: the store cannot be asked: Redis")
+    redis.restart()
+
+
+def show(file):
+    """What ``portal-gateway quota show`` says."""
+    return subprocess.run(
+        programs.python(
+            "portal_gateway.cli", "quota", "show", "tester", "--json", "--config", file
+        ),
+        env={**os.environ, **programs.python_path()},
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        timeout=60,
+    )
 
 
 def test_what_passed_while_redis_was_stopped_is_added_afterwards(redis, origin, tmp_path):

@@ -120,7 +120,7 @@ def _add(connection: Connection, added: Sequence[Added]) -> dict[_Which, Totals]
         }
         for used, requests, size in added
     ]
-    statement = _insert(connection, QUOTA_USE).values(rows)
+    statement = _insert(connection, QUOTA_USE)
     statement = statement.on_conflict_do_update(
         index_elements=["key_id", "period", "label"],
         set_={
@@ -128,7 +128,7 @@ def _add(connection: Connection, added: Sequence[Added]) -> dict[_Which, Totals]
             "bytes": QUOTA_USE.c.bytes + statement.excluded.bytes,
         },
     ).returning(*_WHICH, QUOTA_USE.c.requests, QUOTA_USE.c.bytes)
-    return _totals(connection.execute(statement))
+    return _totals(connection.execute(statement, rows))
 
 
 def _read(connection: Connection, wanted: Sequence[UsedIn]) -> dict[_Which, Totals]:

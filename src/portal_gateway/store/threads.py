@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, execute, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
-__all__ = ["Busy", "Threads", "WorkerThreads"]
+__all__ = ["Busy", "ThisThread", "Threads", "WorkerThreads"]
 
 MOST_WAITING: Final = 1_000
 """Functions that wait for a thread. A statement takes a millisecond, so more are late anyway."""
@@ -33,6 +33,17 @@ class Threads(Protocol):
 
     def stop(self) -> None:
         """Run nothing more."""
+
+
+class ThisThread:
+    """No other one: for commands, which have nothing else to do meanwhile."""
+
+    def run(self, function: Callable[[], T]) -> Deferred[T]:
+        """As `Threads`."""
+        return execute(function)
+
+    def stop(self) -> None:
+        """Nothing is left to stop."""
 
 
 class WorkerThreads:
