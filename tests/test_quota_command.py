@@ -111,6 +111,18 @@ def test_holders_of_tokens(capsys, file, use):
     assert "3 of 7 requests, 4 left" in show(capsys, file, "jwt:alice", "--plan", "gold")
 
 
+def test_keys_of_a_database_have_the_plan_that_stands_there(capsys, file, use):
+    file.write_text(
+        "auth: {keys: {database: {enabled: true}}}\n"
+        + CONFIG[CONFIG.index("leases:") :].replace("free:", "default:")
+    )
+    main(["keys", "create", "--config", str(file), "--plan", "gold", "--json"])
+    key_id = json.loads(capsys.readouterr().out)["id"]
+    use(key_id, 2)
+    assert "2 of 7 requests, 5 left" in show(capsys, file, key_id)
+    assert refused(capsys, file, "key_0") == "portal-gateway: there is no key with this id"
+
+
 def test_a_key_itself_is_refused(capsys, file):
     """It would stand in the history of the shell; the id does as well."""
     reason = refused(capsys, file, "sk_live_freemium_0123")
@@ -119,13 +131,13 @@ def test_a_key_itself_is_refused(capsys, file):
 
 def test_an_id_that_nobody_has_is_refused(capsys, file):
     reason = refused(capsys, file, "freee")
-    assert reason == "portal-gateway: auth.keys has no key with this id"
+    assert reason == "portal-gateway: there is no key with this id"
 
 
 def test_a_database_that_is_away(capsys, file, tmp_path):
     (tmp_path / "portal-gateway.sqlite").mkdir()
     reason = refused(capsys, file, "free")
-    assert reason == "portal-gateway: the store cannot be asked: IsADirectoryError"
+    assert reason == "portal-gateway: the database cannot be used: IsADirectoryError"
 
 
 def test_a_configuration_that_is_wrong(capsys, file):

@@ -4,13 +4,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from secrets import token_bytes, token_hex
 from typing import Any, Final, NoReturn, TypeVar
-
-from twisted.internet.defer import Deferred, execute
 
 from portal_gateway.config.auth_section import MAX_DESCRIPTION
 from portal_gateway.config.model import Config, key_digest
@@ -24,6 +21,7 @@ from portal_gateway.store.api_key_rows import (
     rotate_key,
 )
 from portal_gateway.store.database import Database, DatabaseUnavailable
+from portal_gateway.store.threads import ThisThread
 
 __all__ = ["act"]
 
@@ -43,16 +41,6 @@ _HEADINGS: Final[tuple[str, ...]] = (
 )
 
 
-class _ThisThread:
-    """Runs work where it is called: a command has nothing else to do meanwhile."""
-
-    def run(self, function: Callable[[], T]) -> Deferred[T]:
-        return execute(function)
-
-    def stop(self) -> None:
-        pass
-
-
 def act(name: str, config: Config, options: argparse.Namespace) -> None:
     """Do what the command ``name`` asks for. Raises SystemExit with a message where it cannot."""
     where = config.auth.database
@@ -61,7 +49,7 @@ def act(name: str, config: Config, options: argparse.Namespace) -> None:
             f"{options.config} has no API keys in a database; that is"
             " auth: {keys: {database: {enabled: true}}}"
         )
-    database = Database(where.database(config.database), _ThisThread())
+    database = Database(where.database(config.database), ThisThread())
     try:
         getattr(_Actions(database, as_json=options.json), name)(options)
     except DatabaseUnavailable as error:

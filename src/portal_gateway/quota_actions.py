@@ -3,15 +3,18 @@
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 
 from portal_gateway import service
+from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.model import Config, key_digest
+from portal_gateway.config.names import JWT_KEY_ID_PREFIX
 from portal_gateway.config.rate_limits import RedisSection
 from portal_gateway.exchange import Caller
 from portal_gateway.frontend.quota_keeper import used_in
@@ -19,12 +22,15 @@ from portal_gateway.frontend.rules import make_redis
 from portal_gateway.policy.quota_counts import Account, Count, Current
 from portal_gateway.policy.quota_words import quota_members
 from portal_gateway.policy.quotas import Quotas
+from portal_gateway.store.api_key_rows import read_key
 from portal_gateway.store.database import Database, DatabaseUnavailable
 from portal_gateway.store.quota_rows import sync_rows
 from portal_gateway.store.quota_store import StoreUnavailable, Totals
 from portal_gateway.store.threads import ThisThread
 
 __all__ = ["show"]
+
+T = TypeVar("T")
 
 _LOOKS: Final = 40
 _LOOK_INTERVAL: Final = 0.05
@@ -58,30 +64,40 @@ def _caller(config: Config, written: str, plan: str) -> Caller:
         if key.digest == digest:
             # It stands in the shell's history now. Let it not become a habit.
             raise SystemExit(f"portal-gateway: this is an API key; write its id, {key.id}")
-    if config.auth.knows_all_ids:
-        raise SystemExit("portal-gateway: auth.keys has no key with this id")
-    return Caller(written, plan=plan)
+    if config.auth.jwt is not None and written.startswith(JWT_KEY_ID_PREFIX):
+        return Caller(written, plan=plan)
+    if config.auth.database is not None:
+        stored = _in_database(
+            config.auth.database.database(config.database), partial(read_key, key_id=written)
+        )
+        if stored is not None:
+            return Caller(stored.id, plan=plan or stored.plan)
+    raise SystemExit("portal-gateway: there is no key with this id")
 
 
 def _read(config: Config, counts: Sequence[Count], now: float) -> list[Totals]:
     if not counts:
         return []
     redis = config.rate_limit.storage.redis
-    try:
-        if redis is not None and config.quotas.storage != "database":
-            return _read_redis(redis, counts)
-        return _read_database(config, counts, now)
-    except (DatabaseUnavailable, StoreUnavailable) as error:
-        raise SystemExit(f"portal-gateway: the store cannot be asked: {error}") from None
+    if redis is not None and config.quotas.storage != "database":
+        return _read_redis(redis, counts)
+    return _read_database(config, counts, now)
 
 
 def _read_database(config: Config, counts: Sequence[Count], now: float) -> list[Totals]:
-    database = Database(config.database, ThisThread())
     wanted = [used_in(count) for count in counts]
+    return _in_database(
+        config.database,
+        partial(sync_rows, writer="", number=0, added=[], wanted=wanted, now=now),
+    )
+
+
+def _in_database(section: DatabaseSection, work: Callable[[Connection], T]) -> T:
+    database = Database(section, ThisThread())
     try:
-        return database.run_here(
-            partial(sync_rows, writer="", number=0, added=[], wanted=wanted, now=now)
-        )
+        return database.run_here(work)
+    except DatabaseUnavailable as error:
+        raise SystemExit(f"portal-gateway: the database cannot be used: {error}") from None
     finally:
         database.close()
 
@@ -112,7 +128,7 @@ def _read_redis(settings: RedisSection, counts: Sequence[Count]) -> list[Totals]
     service.ask(read)
     (answer,) = found
     if isinstance(answer, StoreUnavailable):
-        raise answer
+        raise SystemExit(f"portal-gateway: Redis cannot be used: {answer}")
     return answer
 
 

@@ -161,6 +161,21 @@ def test_postgres():
     assert CANARY not in "\n".join(describe(config))
 
 
+def test_everything_is_in_the_database_of_the_keys_unless_another_is_written(tmp_path):
+    keys = """
+auth: {keys: {database: {driver: postgres, dsn: "postgresql://h/keys"}}}
+leases: {tool: {url: "http://127.0.0.1:3000"}}
+"""
+    config = load_config_text(keys, "", {}, directory=tmp_path)
+    assert config.database.dsn == "postgresql://h/keys"
+    assert config.database == config.auth.database.own
+    config = load_config_text(f"{keys}database: {{file: x.db}}", "", {}, directory=tmp_path)
+    assert config.database == DatabaseSection(file=tmp_path / "x.db")
+    keys = keys.replace('driver: postgres, dsn: "postgresql://h/keys"', "timeout: 2s")
+    config = load_config_text(keys, "", {}, directory=tmp_path)
+    assert config.auth.database.own.file == tmp_path / "portal-gateway.sqlite"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -209,7 +209,7 @@ def test_two_gateways_hold_a_quota_in_redis_to_the_request(redis, origin, tmp_pa
     redis.kill()
     shown = show(tmp_path / "one" / "gateway.yaml")
     assert (shown.returncode, shown.stdout) == (1, "")
-    assert shown.stderr.startswith("portal-gateway: the store cannot be asked: Redis")
+    assert shown.stderr.startswith("portal-gateway: Redis cannot be used: Redis cannot be asked")
     redis.restart()
 
 

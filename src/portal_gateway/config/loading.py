@@ -89,11 +89,25 @@ def load_config_text(
             faults.append(Fault(source, 0, 0, "", f"and {reading.omitted} more faults"))
         raise ConfigInvalid(faults) from None
     _warn(config, value)
-    # The default is relative to the configuration file, as a path that is written.
-    database = dataclasses.replace(config.database, file=reading.directory / config.database.file)
-    return dataclasses.replace(
-        config, database=database, source=source, warnings=tuple(reading.warnings)
-    )
+    config = _with_databases(config, value)
+    return dataclasses.replace(config, source=source, warnings=tuple(reading.warnings))
+
+
+def _with_databases(config: Config, value: Value) -> Config:
+    """The databases as they hold: the default file is beside the configuration, as one is written.
+
+    Without a section of its own, everything is in the database that the keys have.
+    """
+    directory = value.reading.directory
+    keys, database = config.auth.database, config.database
+    if keys is not None and keys.own is not None:
+        own = dataclasses.replace(keys.own, file=directory / keys.own.file)
+        auth = dataclasses.replace(config.auth, database=dataclasses.replace(keys, own=own))
+        config = dataclasses.replace(config, auth=auth)
+        if value.at("database") is value:
+            database = own
+    database = dataclasses.replace(database, file=directory / database.file)
+    return dataclasses.replace(config, database=database)
 
 
 def _warn(config: Config, value: Value) -> None:
