@@ -7,7 +7,7 @@ BENCH_ARGS ?=
 SOAK_REPEAT ?= 100
 BIN := .venv/bin
 
-.PHONY: help demo test test-compiled compiled lint docs bench soak proto clean modules
+.PHONY: bench-streams help demo test test-compiled compiled lint docs bench soak proto clean modules
 
 help:
 	@echo "make demo   relay, sample agent and gateway on this machine, with curl lines to try"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-compiled  the tests of what is compiled, with the compiled package"
 	@echo "make lint   style, types, and that the documents render"
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
+	@echo "make bench-streams  a large download, events on 500 streams, idle WebSockets"
 	@echo "make soak   slow clients, h2spec, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
 	@echo "make modules  write docs/modules.rst again"
 	@echo "make proto  generate the protobuf code again"
@@ -60,7 +61,14 @@ docs: .venv/.dev-installed
 
 bench: compiled
 	benchmarks/install-servers.sh
-	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) $(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+# A large download over the relay, events on many streams, and what idle WebSockets hold.
+bench-streams: compiled
+	benchmarks/install-servers.sh
+	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) $(BIN)/python -m benchmarks.bulk
+	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) $(BIN)/python -m benchmarks.sse_fanout
+	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) $(BIN)/python benchmarks/websocket_memory.py 2000
 
 # Not a part of `make test`: it takes minutes, and the machine for itself.
 soak: .venv/.dev-installed

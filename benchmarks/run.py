@@ -53,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _, origin = nginx_origin(Path(top))
             for group, targets, tunnel in groups(origin):
                 for kind in targets:
-                    if options.only.lower() in kind.name.lower():
+                    if options.only.lower() not in kind.name.lower():
+                        continue
+                    if reason := kind.missing():
+                        print(f"left out: {kind.name}, because {reason}", flush=True)
+                    else:
                         target = kind(Path(top), origin, tunnel)
                         rows += [Row(group, kind.name, m) for m in run(target, clients, seconds)]
     finally:
@@ -87,7 +91,7 @@ def run(target: Target, clients: Sequence[int], seconds: int) -> Iterator[Measur
 
 
 def table(rows: Sequence[Row]) -> str:
-    """One table; the ratio is this gateway's rate over that of the row, in its group."""
+    """One table; the ratio is the rate of the group's first row over that of each row."""
     columns = ("clients", "req/s", "p50 ms", "p99 ms", "CPU µs")
     lines = [f"{'':36}" + "".join(f"{column:>9}" for column in columns) + "   ratio  errors"]
     own: dict[tuple[str, int], float] = {}
@@ -96,8 +100,7 @@ def table(rows: Sequence[Row]) -> str:
         if group != last:
             lines.append(group)
             last = group
-        if name.startswith("this gateway"):
-            own[group, m.clients] = m.rate
+        own.setdefault((group, m.clients), m.rate)
         ours = own.get((group, m.clients))
         ratio = f"{ours / m.rate:6.2f}" if ours and m.rate else f"{'–':>6}"
         errors = m.refused + m.broken + m.timeouts

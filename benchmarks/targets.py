@@ -6,6 +6,7 @@ All of them reach the same nginx, which answers a small JSON body, over loopback
 import contextlib
 import os
 import shutil
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import ClassVar
 
 from portal_gateway.wire.identity import Credential
 from tests.integration import programs
-from tests.integration.programs import Program
+from tests.integration.programs import ROOT, Program
 
 __all__ = ["BODY", "OVER_HTTP", "OVER_RELAY", "Target", "Tunnel", "nginx_origin"]
 
@@ -84,6 +85,11 @@ class Target(ABC):
 
     name: ClassVar[str]
 
+    @classmethod
+    def missing(cls) -> str:
+        """What is not here and would be needed; empty where nothing is missing."""
+        return ""
+
     def __init__(self, top: Path, origin: str, tunnel: Tunnel | None = None) -> None:
         self.top = top
         self.origin = origin
@@ -112,10 +118,14 @@ class _ThisGateway(Target):
     def upstream(self) -> dict[str, object]:
         """The part of the configuration that says where the lease is."""
 
+    def environment(self) -> dict[str, str]:
+        """What is different about its process."""
+        return {}
+
     def start(self) -> Program:
         directory = self.top / type(self).__name__
         directory.mkdir()
-        gateway = programs.Gateway(self.upstream(), directory)
+        gateway = programs.Gateway(self.upstream(), directory, self.environment())
         if self.tunnel is not None:
             gateway.wait_ready()
         self.url = f"http://{gateway.address}/peer/{LEASE}/answer.json"
@@ -136,6 +146,89 @@ class GatewayOverRelay(_ThisGateway):
     def upstream(self) -> dict[str, object]:
         assert self.tunnel is not None
         return {"portal": {"relays": [{"url": self.tunnel.relay.url}]}}
+
+
+class GatewayWithEveryGuard(GatewayOverHTTP):
+    """Every rule that decides whether a request may pass has something to decide."""
+
+    name = "this gateway, every guard"
+
+    def upstream(self) -> dict[str, object]:
+        rate = {"requests_per_second": 1_000_000, "burst": 1_000_000}
+        return {
+            **super().upstream(),
+            "gateway": {"listen": "127.0.0.1:0", "trusted_proxies": ["192.0.2.0/24"]},
+            "ip_whitelist": {"enabled": True, "cidrs": ["127.0.0.0/8", "2001:db8::/32"]},
+            "lease_acl": {LEASE: ["tester"], "public-*": ["*"]},
+            "rate_limit": {
+                "global": rate,
+                "per_key": {"default": rate},
+                "per_lease": {LEASE: 1_000_000},
+            },
+            "quotas": {"monthly": {"tester": {"requests": 10_000_000_000, "bandwidth": "1000TB"}}},
+        }
+
+
+class GatewayNotCompiled(GatewayOverHTTP):
+    name = "this gateway, not compiled"
+
+    def environment(self) -> dict[str, str]:
+        return {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
+
+
+class FloorProxy(Target):
+    name = "Twisted and llhttp, no policy"
+
+    def start(self) -> Program:
+        return self._script("floor_proxy.py", self.origin)
+
+    def _script(self, name: str, *arguments: str) -> Program:
+        program = Program(name, [sys.executable, ROOT / "benchmarks" / name, *arguments])
+        address = program.wait_for_line(r"^ready (\S+)$").group(1)
+        self.url = f"http://{address}/answer.json"
+        return program
+
+
+class AiohttpProxy(FloorProxy):
+    name = "aiohttp proxy"
+
+    def start(self) -> Program:
+        self.fields = {"X-API-Key": programs.API_KEY}
+        return self._script("aiohttp_proxy.py", self.origin, programs.API_KEY)
+
+
+class LiteLLMPassThrough(Target):
+    """A pass-through endpoint of LiteLLM's proxy, which has one key and no database."""
+
+    name = "LiteLLM pass-through"
+
+    @classmethod
+    def missing(cls) -> str:
+        return "" if shutil.which("litellm") else "litellm is not on the path"
+
+    def start(self) -> Program:
+        port = programs.free_port()
+        file = self.top / "litellm.yaml"
+        file.write_text(
+            f"""general_settings:
+  master_key: {programs.API_KEY}
+  pass_through_endpoints:
+    - path: "/agent"
+      target: "http://{self.origin}/answer.json"
+""",
+            encoding="utf-8",
+        )
+        litellm = shutil.which("litellm")
+        assert litellm is not None
+        program = Program(
+            "litellm",
+            [litellm, "--config", file, "--port", str(port), "--host", "127.0.0.1"],
+            environment={"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        )
+        program.wait_for_line("running on", seconds=120)
+        self.url = f"http://127.0.0.1:{port}/agent"
+        self.fields = {"Authorization": f"Bearer {programs.API_KEY}"}
+        return program
 
 
 class NginxProxy(Target):
@@ -218,6 +311,15 @@ class RelayByHost(Target):
         return self.tunnel.relay
 
 
-OVER_HTTP = (GatewayOverHTTP, NginxProxy, CaddyProxy)
+OVER_HTTP = (
+    GatewayOverHTTP,
+    GatewayWithEveryGuard,
+    GatewayNotCompiled,
+    FloorProxy,
+    NginxProxy,
+    CaddyProxy,
+    AiohttpProxy,
+    LiteLLMPassThrough,
+)
 OVER_RELAY = (GatewayOverRelay, PooledProxy, RelayByHost)
 """The two groups that are compared; the first of each is this gateway."""
