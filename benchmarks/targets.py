@@ -10,6 +10,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import ClassVar
 
 from portal_gateway.wire.identity import Credential
@@ -208,10 +209,12 @@ class LiteLLMPassThrough(Target):
 
     def start(self) -> Program:
         port = programs.free_port()
+        # It does not start with a key that looks weak to it.
+        key = f"sk-{token_hex(32)}"
         file = self.top / "litellm.yaml"
         file.write_text(
             f"""general_settings:
-  master_key: {programs.API_KEY}
+  master_key: {key}
   pass_through_endpoints:
     - path: "/agent"
       target: "http://{self.origin}/answer.json"
@@ -223,11 +226,11 @@ class LiteLLMPassThrough(Target):
         program = Program(
             "litellm",
             [litellm, "--config", file, "--port", str(port), "--host", "127.0.0.1"],
-            environment={"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+            environment={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
         )
         program.wait_for_line("running on", seconds=120)
         self.url = f"http://127.0.0.1:{port}/agent"
-        self.fields = {"Authorization": f"Bearer {programs.API_KEY}"}
+        self.fields = {"Authorization": f"Bearer {key}"}
         return program
 
 
