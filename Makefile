@@ -18,7 +18,7 @@ help:
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
 	@echo "make bench-streams  a large download, events on 500 streams, idle WebSockets"
 	@echo "make soak   slow clients, h2spec, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
-	@echo "make modules  write docs/modules.rst again"
+	@echo "make modules  write docs/modules.rst and docs/metrics.rst again"
 	@echo "make proto  generate the protobuf code again"
 	@echo "make clean  remove what was built (.venv stays)"
 
@@ -81,6 +81,7 @@ soak: .venv/.dev-installed
 
 modules: .venv/.dev-installed
 	$(BIN)/python docs/list_modules.py > docs/modules.rst
+	$(BIN)/python docs/list_metrics.py > docs/metrics.rst
 
 # The versions and why they are pinned stand in portal.proto.
 proto:

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 declare -A package=(
     [curl]=curl [sslscan]=sslscan [h2load]=nghttp2-client [redis-server]=redis-server [pebble]=pebble
-    [faketime]=faketime
+    [faketime]=faketime [prometheus]=prometheus
 )
 missing=()
 for tool in "${!package[@]}"; do

@@ -29,11 +29,13 @@ from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.acme_challenge import WithChallenges
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
+from portal_gateway.frontend.measured import Measured
 from portal_gateway.frontend.negotiation import ALPN
 from portal_gateway.frontend.problem import problem_response
 from portal_gateway.frontend.quota_guard import QuotaGuard
 from portal_gateway.frontend.quotas import QuotaParts, make_quotas
 from portal_gateway.frontend.rate_limiter import sweeping
+from portal_gateway.frontend.readings import of_certificate, of_limits, of_redis, of_relays
 from portal_gateway.frontend.redirect import RedirectToHTTPS
 from portal_gateway.frontend.response_stream import StreamRules
 from portal_gateway.frontend.routes import build_tree
@@ -102,8 +104,13 @@ class Gateway(MultiService):
         storage = config.rate_limit.storage
         self.redis = None if storage.redis is None else make_redis(storage.redis, reactor)
 
+        self._measured = Measured(config.metrics, reactor)
+        self._measured.read(of_relays, made.router)
+        self._measured.read(of_limits, self.tables)
+        self._measured.read(of_redis, self.redis)
+
         def serve(resource: IResource) -> Site:
-            return Site(
+            site = Site(
                 resource,
                 reactor,
                 render_problem=problem_response,
@@ -113,6 +120,8 @@ class Gateway(MultiService):
                 streams=StreamRules(**asdict(config.sse)),
                 proxies=make_trusted_proxies(config.gateway),
             )
+            self._measured.sites.append(site)
+            return site
 
         started: list[Callable[[], None]] = [relay.start for relay in made.relays]
         if self.redis is not None:
@@ -129,6 +138,7 @@ class Gateway(MultiService):
                 stem = tls.files.cert_file.stem
                 self.certificate = AutoCertificate(reactor, tls.auto_cert, stem)
                 self.certificate.prove_on(rotation)
+        self._measured.read(of_certificate, rotation)
         self.site = serve(self.tree(config))
         listener = Listener(
             reactor,
@@ -146,7 +156,8 @@ class Gateway(MultiService):
             )
             plain = Listener(reactor, *tls.redirect_from, serve(redirect), drain=gateway.drain)
             self._listeners.append(plain)
-        for each in self._listeners:
+        self._listeners += self._metrics_listeners(config, serve)
+        for each in [*self._listeners, *self._measured.services]:
             self.addService(each)
         if self.certificate is not None:
             # The authority comes to the listeners, which are there by then.
@@ -172,8 +183,19 @@ class Gateway(MultiService):
             self._reactor,
             config.websocket,
             config.gateway.lease_host,
+            self._measured.page(config.metrics, rules),
         )
         return self._with_challenges(tree)
+
+    def _metrics_listeners(
+        self, config: Config, serve: Callable[[IResource], Site]
+    ) -> list[Listener]:
+        """The listener that metrics have to themselves, if they have one."""
+        metrics = config.metrics
+        if not metrics.enabled or metrics.listen is None:
+            return []
+        site = serve(self._measured.root)
+        return [Listener(self._reactor, *metrics.listen, site, drain=config.gateway.drain)]
 
     def _with_challenges(self, resource: IResource) -> IResource:
         tokens = None if self.certificate is None else self.certificate.tokens
@@ -241,6 +263,7 @@ class Gateway(MultiService):
     def _exchange_over(self, exchange: Exchange) -> None:
         if self._quotas is not None:
             self._quotas.keeper.exchange_over(exchange)
+        self._measured.exchange_over(exchange)
         self._log.access(exchange)
 
     def setServiceParent(self, parent: object) -> None:

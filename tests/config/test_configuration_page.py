@@ -51,6 +51,7 @@ SECTIONS = {
     "quotas": "quotas: {%s: x}",
     "database": "database: {%s: x}",
     "logging": "logging: {%s: x}",
+    "metrics": "metrics: {%s: x}",
 }
 
 
@@ -103,6 +104,7 @@ def test_every_example_is_valid(example, tmp_path, certificate):
     environ["DB_PASSWORD"] = "another password"
     environ["DNS_KEY"] = "YSBrZXkgb2YgMzIgYnl0ZXMgYW5kIHNvbWUgbW9yZQ=="
     environ["JWT_SECRET"] = "a secret of 32 bytes and some more"
+    environ["METRICS_KEY"] = "sk_live_of_prometheus_01"
     load_config_text(example, "example", environ, directory=tmp_path)
 
 

@@ -109,10 +109,10 @@ class World:
     def open_upstreams(self):
         """What more has to be there before the gateway starts."""
 
-    def connect(self, host="127.0.0.1"):
+    def connect(self, host="127.0.0.1", port=8080):
         wire = Wire()
         self.reactor.host = host
-        self.reactor.connectTCP("127.0.0.1", 8080, Client(wire))
+        self.reactor.connectTCP("127.0.0.1", port, Client(wire))
         self.reactor.settle()
         self.reactor.host = "127.0.0.1"
         return wire

@@ -44,6 +44,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LoggingSection",
+    "MetricsSection",
     "Origin",
     "PoolSection",
     "PortalSection",
@@ -375,6 +376,20 @@ class LoggingSection:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSection:
+    """``metrics``: whether ``/metrics`` is there, where, for whom, and how much it tells at most.
+
+    ``listen`` is the address of a listener of its own, as it was written and as a Twisted endpoint
+    string; ``None`` for the gateway's. ``auth``: only for a key with the scope ``admin``.
+    """
+
+    enabled: bool = True
+    listen: tuple[str, str] | None = None
+    auth: bool = True
+    series_budget: int = 2000
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration. ``source`` is the path it was read from.
 
@@ -395,5 +410,6 @@ class Config:
     quotas: QuotasSection = field(default_factory=QuotasSection)
     database: DatabaseSection = field(default_factory=DatabaseSection)
     logging: LoggingSection = field(default_factory=LoggingSection)
+    metrics: MetricsSection = field(default_factory=MetricsSection)
     source: str = ""
     warnings: tuple[Fault, ...] = ()

@@ -34,6 +34,8 @@ def describe(config: Config, now: datetime | None = None) -> list[str]:
         lines.append(f"  - redirects to HTTPS from {gateway.tls.redirect_from[0]}")
     if gateway.tls is not None and gateway.tls.auto_cert is not None:
         lines.append(f"  - {_certificate(gateway.tls.auto_cert)}")
+    if config.metrics.enabled and config.metrics.listen is not None:
+        lines.append(f"  - metrics at {config.metrics.listen[0]}")
     if gateway.trusted_proxies:
         lines.append(f"  - proxies trusted: {_shown(gateway.trusted_proxies)}")
     if config.ip_whitelist.enabled:

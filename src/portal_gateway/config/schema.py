@@ -28,6 +28,7 @@ from portal_gateway.config.fields import (
 )
 from portal_gateway.config.files import state_file
 from portal_gateway.config.lease_acl_section import lease_acl, lease_acl_names_keys
+from portal_gateway.config.metrics_section import METRICS, check_metrics
 from portal_gateway.config.model import (
     LEASE_LABEL,
     Config,
@@ -123,6 +124,7 @@ def _check_all(config: Config, value: Value) -> None:
     overrides_name_keys(config, value)
     lease_acl_names_keys(config, value)
     check_quotas(config, value)
+    check_metrics(config, value)
 
 
 def _burst_of_a_rate(websocket: WebSocketSection, value: Value) -> None:
@@ -246,6 +248,7 @@ CONFIG = Section(
                 "format": choice("format", get_args(LogFormat)),
             },
         ),
+        "metrics": METRICS,
     },
     check=_check_all,
 )

@@ -39,6 +39,7 @@ def _note(route: Route, request: Request) -> GatewayError | None:
     request.route = route
     exchange = request.exchange
     exchange.lease = route.names[0]
+    exchange.lease_is_known = True
     exchange.lease_names = route.names
     exchange.hides_names = route.hides_names
     return None

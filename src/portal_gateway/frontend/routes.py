@@ -5,6 +5,7 @@
     /                     404
     ├── health            alive
     │   └── ready         ready for traffic
+    ├── metrics           what is measured, where it has no listener of its own
     ├── whoami            who the caller is, behind those guards that find out and limit
     ├── peer/<lease>/…    LeaseSpace → the guards in their order → WebSocketProxy → ReverseProxy
     └── ws/<lease>/…      the same for WebSockets only
@@ -79,8 +80,12 @@ def build_tree(
     clock: IReactorTime,
     websockets: WebSocketSection,
     lease_host: str | None = None,
+    metrics: IResource | None = None,
 ) -> IResource:
-    """The whole tree for one configuration. ``clock`` is the reactor's."""
+    """The whole tree for one configuration. ``clock`` is the reactor's.
+
+    ``metrics`` is what is at ``/metrics``, if anything is.
+    """
 
     def for_websockets_and(others: IResource) -> IResource:
         proxy = WebSocketProxy(clock, websockets, others)
@@ -96,6 +101,8 @@ def build_tree(
     health.putChild(b"ready", Ready(reasons))
     root = NothingHere()
     root.putChild(b"health", health)
+    if metrics is not None:
+        root.putChild(b"metrics", metrics)
     leases = for_websockets_and(ReverseProxy())
     root.putChild(b"peer", LeaseSpace(leases))
     whoami = guarded(WhoAmI(rules.quotas), rules, wall_clock, WHOAMI_GUARDS)

@@ -37,6 +37,8 @@ __all__ = ["ChannelLimits", "Connection", "Site"]
 
 _log = Logger()
 
+_SWITCHING_PROTOCOLS = 101
+
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
@@ -73,7 +75,7 @@ class Site(Factory[Any]):
     for each request when its response has been handed to the transport or will never be complete;
     ``make_request_id`` gets the ``X-Request-ID`` that a client sent once, or None. ``streams``
     watches the responses that have no length. ``limit_hits`` counts how often each limit of
-    ``limits`` was met.
+    ``limits`` was met, ``websockets`` how many are open.
     """
 
     noisy = False
@@ -98,6 +100,7 @@ class Site(Factory[Any]):
         self.limits = limits or ChannelLimits()
         self.streams = StreamWatch(clock, streams or StreamRules())
         self.limit_hits = dict.fromkeys(LIMIT_NAMES, 0)
+        self.websockets = 0
         self.render_problem = render_problem
         self.make_request_id = make_request_id
         self._proxies = proxies
@@ -260,6 +263,8 @@ class Site(Factory[Any]):
 
     def exchange_over(self, exchange: Exchange) -> None:
         """A response has left, or never will be complete."""
+        if exchange.status == _SWITCHING_PROTOCOLS:
+            self.websockets -= 1
         try:
             self._on_exchange_end(exchange)
         except Exception:  # noqa: BLE001 - a connection does not end because its record failed

@@ -271,6 +271,7 @@ class StreamingRequest:
             raise RuntimeError("this request cannot be answered with 101")
         self._head_sent = True
         self.exchange.status = _SWITCHING_PROTOCOLS
+        self.site.websockets += 1
         self.exchange.first_byte = self.site.seconds()
         return switch()
 

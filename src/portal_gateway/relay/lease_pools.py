@@ -1,14 +1,45 @@
 """A pool of connections for each lease in use at one relay."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from portal_gateway.relay.pool import Pool
 
-__all__ = ["MAX_POOLS", "LeasePools"]
+__all__ = ["MAX_POOLS", "LeasePools", "PoolFigures", "sum_of"]
 
 MAX_POOLS = 1024
 """Pools kept per relay before those without a connection are let go; one that is gone costs its
 next request a dial."""
+
+
+class PoolFigures(NamedTuple):
+    """What there is to measure of pools; the last three count what there was."""
+
+    idle: int = 0
+    active: int = 0
+    dialling: int = 0
+    queued: int = 0
+    dials: int = 0
+    reuses: int = 0
+    retries: int = 0
+
+    @classmethod
+    def of(cls, pool: Pool) -> "PoolFigures":
+        """Those of one pool."""
+        return cls(
+            pool.idle,
+            pool.active,
+            pool.dialling,
+            pool.queued,
+            pool.dials_total,
+            pool.reuses_total,
+            pool.retries_total,
+        )
+
+
+def sum_of(figures: Iterable[PoolFigures]) -> PoolFigures:
+    """All of them together."""
+    return PoolFigures(*map(sum, zip(PoolFigures(), *figures, strict=True)))
 
 
 class LeasePools:
@@ -17,6 +48,12 @@ class LeasePools:
     def __init__(self, make_pool: Callable[[str], Pool]) -> None:
         self._make_pool = make_pool
         self._pools: dict[str, Pool] = {}
+        self._gone = PoolFigures()
+
+    @property
+    def figures(self) -> PoolFigures:
+        """Those of all pools, with what was counted by those that are no more."""
+        return sum_of([self._gone, *map(PoolFigures.of, self._pools.values())])
 
     def get(self, key: str) -> Pool:
         """The pool of connections to a lease."""
@@ -36,11 +73,19 @@ class LeasePools:
         """Close every connection of every pool."""
         for pool in self._pools.values():
             pool.close()
+            self._count_gone(pool)
         self._pools.clear()
 
     def _drop_unused(self) -> None:
         for key in [key for key, pool in self._pools.items() if not _in_use(pool)]:
-            self._pools.pop(key).close()
+            pool = self._pools.pop(key)
+            pool.close()
+            self._count_gone(pool)
+
+    def _count_gone(self, pool: Pool) -> None:
+        gone = PoolFigures.of(pool)
+        counted = PoolFigures(dials=gone.dials, reuses=gone.reuses, retries=gone.retries)
+        self._gone = sum_of([self._gone, counted])
 
 
 def _in_use(pool: Pool) -> bool:

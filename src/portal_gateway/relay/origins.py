@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from portal_gateway.config.model import DEFAULT_PORTS, LEASE_LABEL
 from portal_gateway.relay.client_tls import ClientTLS, TLSEndpoint
-from portal_gateway.relay.lease_pools import LeasePools
+from portal_gateway.relay.lease_pools import LeasePools, PoolFigures
 from portal_gateway.relay.pool import Pool
 from portal_gateway.relay.route import Route
 from portal_gateway.relay.tcp import tcp_endpoint
@@ -112,6 +112,11 @@ class HTTPRelay:
             return False
         label = label_of(lease)
         return label is not None and self._pools.is_used(label + self.url.host)
+
+    @property
+    def pool_figures(self) -> PoolFigures:
+        """Those of its connections."""
+        return self._pools.figures
 
     def close(self) -> None:
         """Close every connection."""

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from portal_gateway.config.model import LeaseSection
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.directory import Directory
-from portal_gateway.relay.lease_pools import LeasePools
+from portal_gateway.relay.lease_pools import LeasePools, PoolFigures, sum_of
 from portal_gateway.relay.origins import HTTPRelay
 from portal_gateway.relay.pool import Pool
 from portal_gateway.relay.route import Route
@@ -58,6 +58,11 @@ class Relay:
         self._pools.close()
         return self.session.stop()
 
+    @property
+    def pool_figures(self) -> PoolFigures:
+        """Those of its connections."""
+        return self._pools.figures
+
     def route(self, lease: ListedLease) -> Route:
         """The way to a lease that this relay lists."""
         return Route(self._pools.get, lease.id, self.directory.names_of(lease))
@@ -84,8 +89,25 @@ class Router:
         self._section = lru_cache(maxsize=_MOST_KNOWN)(self._find_section)
         pools = dict(origins).__getitem__
         self._origins = {name: self._as_configured(Route(pools, name, (name,))) for name in origins}
+        self._origin_pools = tuple(origins.values())
         self._relays = tuple(relays)
         self._http_relays = tuple(http_relays)
+
+    @property
+    def relays(self) -> tuple[Relay, ...]:
+        """Those with a session."""
+        return self._relays
+
+    @property
+    def pool_figures(self) -> PoolFigures:
+        """Those of the connections to all leases."""
+        return sum_of(
+            [
+                *map(PoolFigures.of, self._origin_pools),
+                *(relay.pool_figures for relay in self._relays),
+                *(relay.pool_figures for relay in self._http_relays),
+            ]
+        )
 
     @property
     def ready(self) -> bool:

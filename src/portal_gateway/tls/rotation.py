@@ -37,7 +37,7 @@ def _now() -> datetime:
 
 
 class Rotation:
-    """Keeps ``contexts`` at what the files say.
+    """Keeps ``contexts`` at what the files say; ``expires`` is the end of what is served.
 
     The first reading happens here, and raises `BadTLSFile`; after `start` whatever goes wrong is
     logged once, and what was there before is served on. Where somebody is to bring a certificate
@@ -65,6 +65,7 @@ class Rotation:
         self._settling = 0
         self._complaint: str | None = None
         self._call: IDelayedCall | None = None
+        self.expires: datetime | None = None
         try:
             self._contents = files.contents()
             material = files.check(self._contents, now())
@@ -76,6 +77,7 @@ class Rotation:
             self._complaint = str(bad)
             _log.warn("no certificate yet, TLS handshakes are refused: {why}", why=bad.reason)
             return
+        self.expires = material.certificate.expires
         self._warn(material)
 
     def start(self) -> None:
@@ -118,6 +120,7 @@ class Rotation:
             self._complain(str(error))
             return
         self.contexts.current = context
+        self.expires = material.certificate.expires
         self._made = self._clock.seconds()
         self._complaint = None
         if changed:

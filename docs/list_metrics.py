@@ -1,0 +1,70 @@
+"""Prints docs/metrics.rst: every metric, from the list that the gateway itself tells them by.
+
+``make modules`` writes the page; a test compares it with the list.
+"""
+
+import sys
+
+from portal_gateway.observe.metrics import METRICS, Listed
+
+HEAD = """\
+Metrics
+=======
+
+``GET /metrics`` tells these in the text format of Prometheus, or in that of OpenMetrics where it is
+asked for, compressed with gzip where that is accepted. Where it is and who may ask stands in
+`configuration.rst <configuration.rst>`_ under ``metrics``. ``make modules`` writes this page.
+
+Labels have these values:
+
+``method``
+    GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS (at pages of the gateway's own GET and HEAD), else
+    ``_OTHER``.
+``path``
+    The route, never what was sent: ``/peer/{lease}``, ``/ws/{lease}``, ``{lease_host}/`` (every
+    path at the host of a lease), ``/health``, ``/health/ready``, ``/metrics``, ``/whoami``,
+    ``/.well-known/acme-challenge/{token}``, else ``_unmatched``.
+``status``
+    The status code, ``0`` where the client went before there was an answer, ``_other`` for one that
+    HTTP does not have.
+``lease_id``
+    What the lease is called, as in the log; ``_unmatched`` for one that was never found, ``_other``
+    beyond the series budget, empty for a request that is for no lease.
+``key``
+    The id of an API key, or whom a token names; never the key.
+``type``
+    The code of the error, as in `errors.rst <errors.rst>`_.
+
+``process_*`` are the usual ones of the process: CPU, memory, start, file descriptors.
+
+Request rate, the part of errors and the 99th percentile are asked for so::
+
+    sum(rate(portal_gateway_requests_total[5m]))
+
+    sum(rate(portal_gateway_requests_total{status=~"5.."}[5m]))
+      / sum(rate(portal_gateway_requests_total[5m]))
+
+    histogram_quantile(0.99,
+      sum by (le) (rate(portal_gateway_request_duration_seconds_bucket[5m])))
+"""
+
+
+def entry(listed: Listed) -> list[str]:
+    """The lines of one metric."""
+    name = f"``{listed.name}``"
+    lines = ["", name, "~" * len(name), "", f":Kind: {listed.kind}"]
+    if listed.labels:
+        lines.append(f":Labels: {', '.join(f'``{label}``' for label in listed.labels)}")
+    if listed.buckets:
+        lines.append(f":Buckets: {', '.join(f'{bound:g}' for bound in listed.buckets)}")
+    return [*lines, "", listed.help]
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [line for listed in METRICS for line in entry(listed)]
+    return "\n".join([HEAD, "The list", "--------", *lines]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,108 @@
+"""What metrics tell of the parts of a running gateway, read from them when it is asked for."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from portal_gateway.frontend.site import Site
+from portal_gateway.observe.metrics import Reading
+from portal_gateway.observe.request_counts import OTHER
+from portal_gateway.policy.rate_limits import Tables
+from portal_gateway.relay.router import Relay, Router
+from portal_gateway.relay.session import State
+from portal_gateway.tls.rotation import Rotation
+
+if TYPE_CHECKING:
+    from portal_gateway.store.redis import RedisScripts
+
+__all__ = ["MOST_RELAYS", "of_certificate", "of_limits", "of_redis", "of_relays", "of_sites"]
+
+MOST_RELAYS: Final = 20
+"""Relays that are told apart; the others are told together."""
+
+_TIMEOUTS: Final = {
+    "handshake_timeout": "handshake",
+    "header_timeout": "header",
+    "idle_timeout": "idle",
+    "body_rate": "body",
+    "write_stall": "write",
+}
+"""The limits in time, by the kind of the timeout."""
+
+
+def of_sites(sites: Sequence[Site]) -> Iterator[Reading]:
+    """The connections of clients, at every listener."""
+    yield Reading("portal_gateway_active_connections", sum(site.connections for site in sites))
+    yield Reading("portal_gateway_websockets", sum(site.websockets for site in sites))
+    yield Reading("portal_gateway_streams", sum(len(site.streams) for site in sites))
+    for limit in sites[0].limit_hits if sites else ():
+        hits = sum(site.limit_hits[limit] for site in sites)
+        kind = _TIMEOUTS.get(limit)
+        if kind is None:
+            yield Reading("portal_gateway_limit_hits_total", hits, (limit,))
+        else:
+            yield Reading("portal_gateway_timeouts_total", hits, (kind,))
+
+
+def of_relays(router: Router) -> Iterator[Reading]:
+    """The relays with a session, and the connections to all leases."""
+    relays = router.relays
+    for state in State:
+        count = sum(relay.session.state is state for relay in relays)
+        yield Reading("portal_gateway_portal_connections", count, (str(state),))
+    shown: dict[str, list[Relay]] = {}
+    for relay in relays:
+        # Two may be at one host and port.
+        name = relay.session.name
+        name = name if name in shown or len(shown) < MOST_RELAYS else OTHER
+        shown.setdefault(name, []).append(relay)
+    for name, those in shown.items():
+        yield from _of_relay((name,), those)
+    pools = router.pool_figures
+    for kind, count in (
+        ("idle", pools.idle),
+        ("active", pools.active),
+        ("dialling", pools.dialling),
+    ):
+        yield Reading("portal_gateway_pool_connections", count, (kind,))
+    yield Reading("portal_gateway_pool_queued_requests", pools.queued)
+    yield Reading("portal_gateway_pool_dials_total", pools.dials)
+    yield Reading("portal_gateway_pool_reuses_total", pools.reuses)
+    yield Reading("portal_gateway_pool_retries_total", pools.retries)
+
+
+def _of_relay(labels: tuple[str], relays: Sequence[Relay]) -> Iterator[Reading]:
+    sessions = [relay.session for relay in relays]
+    yield Reading("portal_gateway_relay_up", all(each.connected for each in sessions), labels)
+    trips = [each.round_trip for each in sessions if each.round_trip is not None]
+    if trips:
+        yield Reading("portal_gateway_relay_round_trip_seconds", max(trips), labels)
+    connects = sum(each.connects for each in sessions)
+    yield Reading("portal_gateway_relay_connects_total", connects, labels)
+    attempts = sum(each.attempts for each in sessions)
+    yield Reading("portal_gateway_relay_attempts_total", attempts, labels)
+    leases = sum(relay.directory.figures.leases for relay in relays)
+    yield Reading("portal_gateway_leases", leases, labels)
+
+
+def of_limits(tables: Tables) -> Iterator[Reading]:
+    """The buckets of the rate limits."""
+    yield Reading("portal_gateway_rate_limit_buckets", len(tables))
+    yield Reading("portal_gateway_rate_limit_buckets_forgotten_total", tables.forgotten)
+
+
+def of_redis(redis: "RedisScripts") -> Iterator[Reading]:
+    """The health of Redis."""
+    figures = redis.figures
+    yield Reading("portal_gateway_redis_up", bool(figures.usable))
+    yield Reading("portal_gateway_redis_transitions_total", figures.transitions)
+    yield Reading("portal_gateway_redis_failures_total", figures.failures)
+    yield Reading("portal_gateway_redis_fallbacks_total", figures.fallbacks)
+    yield Reading("portal_gateway_redis_attempts_total", figures.attempts)
+    yield Reading("portal_gateway_redis_in_flight", redis.in_flight)
+
+
+def of_certificate(rotation: Rotation) -> Iterator[Reading]:
+    """When the certificate expires, once there is one."""
+    if rotation.expires is not None:
+        name = "portal_gateway_tls_certificate_expiry_timestamp_seconds"
+        yield Reading(name, rotation.expires.timestamp())

@@ -1,0 +1,219 @@
+"""``/metrics`` of a whole gateway: who may ask, in which form it is told, and what it tells."""
+
+import gzip
+import re
+
+import pytest
+from gateway_world import KEY, World, head_of
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as classic_families
+
+from portal_gateway.observe.metrics import FIXED_SERIES, METRICS
+
+ADMIN = "sk_live_of_the_admin_0123456789"
+
+CONFIG = f"""
+gateway:
+  listen: "127.0.0.1:8080"
+portal:
+  relays:
+    - url: "ws://relay-a.example/relay"
+    - url: "ws://relay-b.example/sk_relay_secret"
+auth:
+  keys:
+    - {{key: "{KEY}", id: "tester"}}
+    - {{key: "{ADMIN}", id: "prometheus", scopes: ["admin"]}}
+leases:
+  tool:
+    url: "http://127.0.0.1:3000"
+rate_limit:
+  per_key: {{overrides: {{tester: {{requests_per_hour: 1, burst: 2}}}}}}
+"""
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def make(config=CONFIG):
+        made.append(World(config))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.stop()
+
+
+def answer(wire):
+    first, fields, body = head_of(wire.received)
+    return int(first.split()[1]), dict(fields), body
+
+
+def told(world, **how):
+    how = {"key": ADMIN, "fields": ["Accept: application/openmetrics-text"], **how}
+    status, _, body = answer(world.ask("/metrics", **how))
+    assert status == 200
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize(("key", "status"), [(None, 401), ("wrong", 401), (KEY, 403), (ADMIN, 200)])
+def test_at_the_gateway_s_address_it_is_for_administrators(make, key, status):
+    wire = make().ask("/metrics", key=key)
+    found, _, body = answer(wire)
+    assert found == status
+    assert (b"portal_gateway_build_info" in body) == (status == 200)
+
+
+def test_there_is_nothing_below_and_nothing_else_to_do(make):
+    world = make()
+    assert answer(world.ask("/metrics/x", key=ADMIN))[0] == 404
+    assert answer(world.ask("/metrics", method="POST", key=ADMIN))[0] == 405
+    status, fields, body = answer(world.ask("/metrics", method="HEAD", key=ADMIN))
+    assert (status, body) == (200, b"")
+    assert fields[b"Cache-Control"] == b"no-store"
+
+
+def test_it_can_be_switched_off(make):
+    world = make(CONFIG + "metrics: {enabled: false}\n")
+    assert answer(world.ask("/metrics", key=ADMIN))[0] == 404
+
+
+def test_a_listener_of_its_own_needs_no_key_and_has_nothing_else(make):
+    world = make(CONFIG + 'metrics: {listen: "127.0.0.1:9090"}\n')
+    assert answer(world.ask("/metrics", key=ADMIN))[0] == 404
+    own = world.connect(port=9090)
+    assert answer(world.ask("/metrics", key=None, wire=own))[0] == 200
+    for path in ("/", "/peer/tool/", "/health", "/whoami"):
+        assert answer(world.ask(path, key=KEY, wire=world.connect(port=9090)))[0] == 404
+    assert world.origin.wires == []
+
+
+def test_a_listener_of_its_own_that_others_reach_needs_a_key(make):
+    world = make(CONFIG + 'metrics: {listen: "0.0.0.0:9090"}\n')
+    for key, status in ((None, 401), (KEY, 403), (ADMIN, 200)):
+        assert answer(world.ask("/metrics", key=key, wire=world.connect(port=9090)))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "parse"),
+    [
+        (None, b"text/plain; version=0.0.4; charset=utf-8", classic_families),
+        ("text/plain", b"text/plain; version=0.0.4; charset=utf-8", classic_families),
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5",
+            b"application/openmetrics-text; version=1.0.0",
+            text_string_to_metric_families,
+        ),
+        ("application/openmetrics-text;version=x.y", b"text/plain", classic_families),
+        ("\xff;;=,application/openmetrics-text;version", b"application/", classic_families),
+    ],
+)
+def test_the_format_is_what_the_client_takes(make, accept, content_type, parse):
+    fields = [] if accept is None else [f"Accept: {accept}"]
+    status, found, body = answer(make().ask("/metrics", key=ADMIN, fields=fields))
+    assert status == 200
+    assert found[b"Content-Type"].startswith(content_type)
+    assert len(list(parse(body.decode()))) > 20
+
+
+def test_it_is_compressed_for_who_takes_that(make):
+    world = make()
+    fields = ["Accept-Encoding: br, gzip;q=1.0"]
+    _, found, body = answer(world.ask("/metrics", key=ADMIN, fields=fields))
+    assert found[b"Content-Encoding"] == b"gzip"
+    assert b"portal_gateway_build_info" in gzip.decompress(body)
+
+
+def test_it_tells_what_happened(make):
+    world = make()
+    wire = world.ask("/peer/tool/path-that-is-nobodys?query-that-is-nobodys")
+    world.origin.wires[0].send(OK)
+    world.reactor.settle()
+    world.ask("/peer/tool/", wire=wire)
+    world.origin.wires[0].send(OK)
+    world.reactor.settle()
+    assert answer(world.ask("/peer/tool/"))[0] == 429
+    world.ask("/peer/nobody/", key="sk_wrong_key_of_somebody")
+    found = told(world)
+    name = "portal_gateway_requests_total"
+    assert found[name, "/peer/{lease}", "200", "GET", "tool"] == 2
+    assert found[name, "/peer/{lease}", "429", "GET", "tool"] == 1
+    assert found[name, "/peer/{lease}", "401", "GET", "_unmatched"] == 1
+    at_tool = ("/peer/{lease}", "GET", "tool")
+    assert found["portal_gateway_request_duration_seconds_count", *at_tool] == 3
+    assert found["portal_gateway_rate_limit_hits_total", "tester", "tool"] == 1
+    assert found["portal_gateway_errors_total", "rate_limit_exceeded", "tool"] == 1
+    assert found["portal_gateway_errors_total", "_unmatched", "invalid_api_key"] == 1
+    assert found["portal_gateway_active_connections",] == 4
+    assert found["portal_gateway_pool_dials_total",] == 1
+    assert found["portal_gateway_pool_reuses_total",] == 1
+    assert found["portal_gateway_pool_connections", "idle"] == 1
+    assert found["portal_gateway_rate_limit_buckets",] >= 1
+    assert sum(v for k, v in found.items() if k[0] == "portal_gateway_portal_connections") == 2
+    assert found["portal_gateway_relay_up", "relay-a.example:80"] == 0
+    assert found["portal_gateway_leases", "relay-b.example:80"] == 0
+    assert found["portal_gateway_limit_hits_total", "connections"] == 0
+    # The scrape before counts, and the time in which nothing was late.
+    world.reactor.advance(0.25)
+    again = told(world)
+    assert again[name, "", "/metrics", "200", "GET"] == 1
+    assert again["portal_gateway_event_loop_lag_seconds_count",] >= 1
+    assert all(again[key] >= value for key, value in found.items() if key[0].endswith("_total"))
+
+
+def test_it_tells_limits_and_timeouts(make):
+    world = make()
+    world.connect().send(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 40_000 + b"\r\n\r\n")
+    world.connect().send(b"GET /")
+    world.reactor.settle()
+    world.reactor.advance(11)
+    found = told(world)
+    assert found["portal_gateway_limit_hits_total", "header"] == 1
+    assert found["portal_gateway_timeouts_total", "header"] == 1
+    assert found["portal_gateway_errors_total", "", "header_fields_too_large"] == 1
+
+
+def test_no_secret_path_or_query_is_told(make):
+    world = make()
+    world.ask("/peer/tool/canary-path?token=canary-query", fields=["Cookie: canary-cookie"])
+    world.origin.wires[0].send(OK)
+    world.ask("/canary-path/x?key=canary-query")
+    world.ask("/peer/canary-lease/", key="canary-key")
+    world.ask("/peer/tool/", key=None, fields=["Authorization: Bearer a.canary-token.b"])
+    world.reactor.settle()
+    body = answer(world.ask("/metrics", key=ADMIN))[2]
+    for secret in (b"canary", KEY.encode(), ADMIN.encode(), b"sk_", b"/relay", b"203.0.113"):
+        assert secret not in body
+
+
+def test_every_metric_that_is_told_is_listed_and_the_fixed_ones_fit():
+    relays = "".join(f'    - url: "ws://r{number}.example/relay"\n' for number in range(40))
+    config = re.sub(r"    - url: .*relay-a.*\n", relays, CONFIG, count=1)
+    world = World(config)
+    lines = answer(world.ask("/metrics", key=ADMIN))[2].decode().splitlines()
+    types = {line.split()[2] for line in lines if line.startswith("# TYPE")}
+    listed = {metric.name for metric in METRICS}
+    assert {name for name in types if not name.startswith("process_")} <= listed
+    varying = (
+        "portal_gateway_requests_total",
+        "portal_gateway_request_duration_seconds",
+        "portal_gateway_errors_total",
+        "portal_gateway_rate_limit_hits_total",
+    )
+    fixed = [line for line in lines if not line.startswith(("#", *varying))]
+    # With Redis, a certificate, and round trips of each relay there are some more.
+    assert len(fixed) + 6 + 1 + 21 <= FIXED_SERIES
+    assert 'portal_gateway_relay_up{relay="_other"}' in "\n".join(lines)
+    world.stop()
+
+
+def test_what_is_not_there_is_not_told(make):
+    names = {key[0] for key in told(make())}
+    assert not [name for name in names if "redis" in name or "certificate" in name]
+    assert not [name for name in names if "round_trip" in name]
