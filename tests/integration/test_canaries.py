@@ -27,6 +27,7 @@ PLANTED = {
         "file-key",
         "env-key",
         "expired-key",
+        "admin-key",
         "wrong-key",
         "wrong-bearer",
         "subprotocol",
@@ -63,6 +64,7 @@ def configuration(origin, closed):
                 "list": [
                     {"id": "file", "key": PLANTED["file-key"], "scopes": ["read", "write"]},
                     {"id": "env", "key": "${CANARY_KEY}"},
+                    {"id": "admin", "key": PLANTED["admin-key"], "scopes": ["admin"]},
                     {
                         "id": "expired",
                         "key": PLANTED["expired-key"],
@@ -152,6 +154,8 @@ def test_no_secret_is_in_a_log_an_answer_or_a_report(configuration, tmp_path):
                 raw.sendall(broken % PLANTED["fragment-of-path"].encode())
                 answered = raw.recv(65536)
                 assert PLANTED["fragment-of-path"].encode() not in answered
+        with Client(gateway.address, key=PLANTED["admin-key"]) as client:
+            metrics = client.request("GET", "/metrics").body.decode()
     statuses = {answer.status for answer in answers}
     assert {HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE} <= (
         statuses
@@ -168,6 +172,7 @@ def test_no_secret_is_in_a_log_an_answer_or_a_report(configuration, tmp_path):
     ours = [answer for answer in answers if b'"error"' in answer.body]
     places = {
         "the log": "\n".join(gateway.lines),
+        "metrics": metrics,
         "validate": validated.stdout + validated.stderr,
         "a repr": repr(loaded),
         "a description": "\n".join(describe(loaded)),
@@ -176,6 +181,7 @@ def test_no_secret_is_in_a_log_an_answer_or_a_report(configuration, tmp_path):
         ),
     }
     assert len(ours) > 20
+    assert 'lease_id="plain"' in metrics
     assert len(gateway.lines) > 30
     secrets = [*PLANTED.values(), JWT_SECRET, *tokens, *(t.rpartition(".")[2] for t in tokens)]
     found = [
