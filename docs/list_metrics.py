@@ -5,7 +5,7 @@
 
 import sys
 
-from portal_gateway.observe.metrics import METRICS, Listed
+from portal_gateway.observe.metric_list import METRICS, Listed
 
 HEAD = """\
 Metrics
@@ -22,8 +22,8 @@ Labels have these values:
     ``_OTHER``.
 ``path``
     The route, never what was sent: ``/peer/{lease}``, ``/ws/{lease}``, ``{lease_host}/`` (every
-    path at the host of a lease), ``/health``, ``/health/ready``, ``/metrics``, ``/whoami``,
-    ``/.well-known/acme-challenge/{token}``, else ``_unmatched``.
+    path at the host of a lease), ``/health``, ``/health/ready``, ``/health/details``, ``/metrics``,
+    ``/whoami``, ``/.well-known/acme-challenge/{token}``, else ``_unmatched``.
 ``status``
     The status code, ``0`` where the client went before there was an answer, ``_other`` for one that
     HTTP does not have.
@@ -32,6 +32,8 @@ Labels have these values:
     beyond the series budget, empty for a request that is for no lease.
 ``key``
     The id of an API key, or whom a token names; never the key.
+``result``
+    ``success`` or ``failure``.
 ``type``
     The code of the error, as in `errors.rst <errors.rst>`_.
 

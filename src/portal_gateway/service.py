@@ -105,9 +105,9 @@ class Gateway(MultiService):
         self.redis = None if storage.redis is None else make_redis(storage.redis, reactor)
 
         self._measured = Measured(config.metrics, reactor)
-        self._measured.read(of_relays, made.router)
-        self._measured.read(of_limits, self.tables)
-        self._measured.read(of_redis, self.redis)
+        self._measured.read(of_relays, lambda: self._router)
+        self._measured.read(of_limits, lambda: self.tables)
+        self._measured.read(of_redis, lambda: self.redis)
 
         def serve(resource: IResource) -> Site:
             site = Site(
@@ -138,7 +138,7 @@ class Gateway(MultiService):
                 stem = tls.files.cert_file.stem
                 self.certificate = AutoCertificate(reactor, tls.auto_cert, stem)
                 self.certificate.prove_on(rotation)
-        self._measured.read(of_certificate, rotation)
+        self._measured.read(of_certificate, lambda: rotation)
         self.site = serve(self.tree(config))
         listener = Listener(
             reactor,
@@ -157,7 +157,7 @@ class Gateway(MultiService):
             plain = Listener(reactor, *tls.redirect_from, serve(redirect), drain=gateway.drain)
             self._listeners.append(plain)
         self._listeners += self._metrics_listeners(config, serve)
-        for each in [*self._listeners, *self._measured.services]:
+        for each in [*self._listeners, self._measured]:
             self.addService(each)
         if self.certificate is not None:
             # The authority comes to the listeners, which are there by then.

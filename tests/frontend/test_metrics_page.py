@@ -8,7 +8,8 @@ from gateway_world import KEY, World, head_of
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as classic_families
 
-from portal_gateway.observe.metrics import FIXED_SERIES, METRICS
+from portal_gateway.observe.metric_list import METRICS
+from portal_gateway.observe.metrics import FIXED_SERIES
 
 ADMIN = "sk_live_of_the_admin_0123456789"
 

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families as classic_f
 from twisted.internet.task import Clock
 
 from portal_gateway.exchange import Caller, Exchange
-from portal_gateway.observe.metrics import METRICS, Metrics, Reading
+from portal_gateway.observe.metric_list import METRICS
+from portal_gateway.observe.metrics import Metrics, Reading
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -103,6 +104,21 @@ def test_sources_are_asked_at_each_scrape():
     metrics.sources.append(lambda: [Reading("portal_gateway_websockets", next(values))])
     assert samples(metrics)["portal_gateway_websockets",] == 1
     assert samples(metrics)["portal_gateway_websockets",] == 2
+
+
+def test_another_budget_keeps_what_was_counted():
+    metrics = Metrics(2000, Clock())
+    for number in range(200):
+        metrics.requests.exchange_over(exchange(f"lease-{number}", method="GET", status=200))
+    for budget in (500, 3000):
+        metrics.keep_to(budget)
+        text = generate_latest(metrics.registry)
+        assert len(series(text)) <= budget
+        counted = [v for k, v in samples(metrics).items() if k[0].endswith("requests_total")]
+        assert sum(counted) == 200
+    before = metrics.requests
+    metrics.keep_to(3000)
+    assert metrics.requests is before
 
 
 def test_each_gateway_has_a_registry_of_its_own():

@@ -1,11 +1,10 @@
 """The metrics of a running gateway, put together: what is counted, what is read, who may see it."""
 
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from twisted.application.service import IService
+from twisted.application.service import MultiService
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
@@ -13,41 +12,64 @@ from portal_gateway.config.model import MetricsSection
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.guards import ADMIN_GUARDS, Rules, guarded
 from portal_gateway.frontend.metrics_page import MetricsPage
-from portal_gateway.frontend.readings import of_sites
+from portal_gateway.frontend.readings import of_reloads, of_sites
 from portal_gateway.frontend.routes import NothingHere
 from portal_gateway.frontend.site import Site
 from portal_gateway.observe.metrics import Metrics, Reading
+from portal_gateway.observe.reload_results import ReloadResults
 
 __all__ = ["Measured"]
 
 T = TypeVar("T")
 
 
-class Measured:
-    """What is measured, or nothing where that is switched off.
+class Measured(MultiService):
+    """What is measured, or nothing while that is switched off.
 
-    ``sites`` are those whose connections count. ``root`` is for a listener of its own.
+    ``sites`` are those whose connections count, ``reloads`` is told of new configurations. ``root``
+    is for a listener of its own.
     """
 
-    def __init__(self, section: MetricsSection, clock: IReactorTime) -> None:
-        self._metrics = Metrics(section.series_budget, clock) if section.enabled else None
+    def __init__(
+        self,
+        section: MetricsSection,
+        clock: IReactorTime,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        self._metrics = Metrics(section.series_budget, clock)
+        self._counting = False
         self.sites: list[Site] = []
+        self.reloads = ReloadResults(wall_clock)
         self.root = NothingHere()
-        self.read(of_sites, self.sites)
+        self.read(of_sites, lambda: self.sites)
+        self.read(of_reloads, lambda: self.reloads)
+        self.use(section)
 
-    @property
-    def services(self) -> list[IService]:
-        """What has to run for it."""
-        return [] if self._metrics is None else [self._metrics.lag]
+    def use(self, section: MetricsSection) -> None:
+        """Count by ``section`` from now on. What was counted is kept."""
+        self._metrics.keep_to(section.series_budget)
+        if section.enabled != self._counting:
+            self._counting = section.enabled
+            lag = self._metrics.lag
+            if section.enabled:
+                lag.setServiceParent(self)
+            else:
+                lag.disownServiceParent()
 
-    def read(self, source: Callable[[T], Iterable[Reading]], part: T | None) -> None:
-        """Have ``source`` tell of a part of the gateway at each scrape, if there is one."""
-        if self._metrics is not None and part is not None:
-            self._metrics.sources.append(partial(source, part))
+    def read(self, source: Callable[[T], Iterable[Reading]], find: Callable[[], T | None]) -> None:
+        """Have ``source`` tell at each scrape of the part that ``find`` gives then, if any."""
+
+        def readings() -> Iterator[Reading]:
+            part = find()
+            if part is not None:
+                yield from source(part)
+
+        self._metrics.sources.append(readings)
 
     def exchange_over(self, exchange: Exchange) -> None:
         """Count a request that is over."""
-        if self._metrics is not None:
+        if self._counting:
             self._metrics.requests.exchange_over(exchange)
 
     def page(self, section: MetricsSection, rules: Rules) -> IResource | None:
@@ -55,12 +77,11 @@ class Measured:
 
         A listener of its own has the page instead, by these rules from now on.
         """
-        if self._metrics is None:
-            return None
-        page: IResource = MetricsPage(self._metrics.registry)
-        if section.auth:
-            page = guarded(page, rules, time.time, ADMIN_GUARDS)
-        if section.listen is None:
-            return page
-        self.root.putChild(b"metrics", page)
-        return None
+        page: IResource | None = None
+        if section.enabled:
+            page = MetricsPage(self._metrics.registry)
+            if section.auth:
+                page = guarded(page, rules, time.time, ADMIN_GUARDS)
+        own = NothingHere() if page is None or section.listen is None else page
+        self.root.putChild(b"metrics", own)
+        return page if section.listen is None else None

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 from portal_gateway.frontend.site import Site
 from portal_gateway.observe.metrics import Reading
-from portal_gateway.observe.request_counts import OTHER
+from portal_gateway.observe.reload_results import ReloadResults
+from portal_gateway.observe.tallies import OTHER
 from portal_gateway.policy.rate_limits import Tables
 from portal_gateway.relay.router import Relay, Router
 from portal_gateway.relay.session import State
@@ -14,7 +15,15 @@ from portal_gateway.tls.rotation import Rotation
 if TYPE_CHECKING:
     from portal_gateway.store.redis import RedisScripts
 
-__all__ = ["MOST_RELAYS", "of_certificate", "of_limits", "of_redis", "of_relays", "of_sites"]
+__all__ = [
+    "MOST_RELAYS",
+    "of_certificate",
+    "of_limits",
+    "of_redis",
+    "of_relays",
+    "of_reloads",
+    "of_sites",
+]
 
 MOST_RELAYS: Final = 20
 """Relays that are told apart; the others are told together."""
@@ -106,3 +115,12 @@ def of_certificate(rotation: Rotation) -> Iterator[Reading]:
     if rotation.expires is not None:
         name = "portal_gateway_tls_certificate_expiry_timestamp_seconds"
         yield Reading(name, rotation.expires.timestamp())
+
+
+def of_reloads(reloads: ReloadResults) -> Iterator[Reading]:
+    """What came of new configurations."""
+    yield Reading("portal_gateway_reload_total", reloads.successes, ("success",))
+    yield Reading("portal_gateway_reload_total", reloads.failures, ("failure",))
+    yield Reading("portal_gateway_config_last_reload_successful", reloads.last_succeeded)
+    yield Reading("portal_gateway_config_applied_timestamp_seconds", reloads.applied)
+    yield Reading("portal_gateway_config_generation", reloads.generation)

@@ -1,0 +1,118 @@
+"""What is measured, switched on and off while it is used."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.task import Clock
+
+from portal_gateway.config.model import MetricsSection
+from portal_gateway.exchange import Exchange
+from portal_gateway.frontend.guards import Rules
+from portal_gateway.frontend.measured import Measured
+from portal_gateway.frontend.metrics_page import MetricsPage
+from portal_gateway.observe.loop_lag import BEAT
+from portal_gateway.observe.metrics import Reading
+from portal_gateway.policy.credentials import KeyTable
+
+OPEN = MetricsSection(auth=False)
+OFF = MetricsSection(enabled=False)
+
+
+class Asked:
+    """As much of a request as the page needs."""
+
+    postpath = ()
+
+    def __init__(self):
+        self.head = self
+
+    def values(self, _name):
+        return []
+
+    def setHeader(self, name, value):
+        pass
+
+
+def told(measured):
+    page = measured.page(OPEN, Rules(KeyTable([])))
+    text = page.render_GET(Asked()).decode()
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def requests(measured):
+    return sum(v for k, v in told(measured).items() if k[0] == "portal_gateway_requests_total")
+
+
+def over(measured):
+    exchange = Exchange("r", "", 1.0, method="GET", path="/health", status=200, finished=1.1)
+    measured.exchange_over(exchange)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_it_counts_while_it_is_switched_on_and_keeps_what_it_counted(clock):
+    measured = Measured(OFF, clock, clock.seconds)
+    measured.startService()
+    over(measured)
+    assert clock.getDelayedCalls() == []
+    measured.use(OPEN)
+    over(measured)
+    clock.advance(BEAT)
+    assert requests(measured) == 1
+    assert told(measured)["portal_gateway_event_loop_lag_seconds_count",] == 1
+    measured.use(MetricsSection(auth=False, series_budget=500))
+    over(measured)
+    assert requests(measured) == 2
+    measured.use(OFF)
+    assert clock.getDelayedCalls() == []
+    over(measured)
+    measured.use(OPEN)
+    assert requests(measured) == 2
+    measured.stopService()
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_part_is_looked_for_at_each_scrape(clock):
+    measured = Measured(OPEN, clock, clock.seconds)
+    parts = [None, 3, 4]
+    measured.read(lambda part: [Reading("portal_gateway_redis_in_flight", part)], lambda: parts.pop(0))
+    name = ("portal_gateway_redis_in_flight",)
+    assert [told(measured).get(name) for _ in range(3)] == [None, 3, 4]
+
+
+def test_reloads_are_told(clock):
+    measured = Measured(OPEN, clock, clock.seconds)
+    clock.advance(1000)
+    measured.reloads.succeeded()
+    measured.reloads.failed()
+    found = told(measured)
+    assert found["portal_gateway_reload_total", "success"] == 1
+    assert found["portal_gateway_reload_total", "failure"] == 1
+    assert found["portal_gateway_config_generation",] == 2
+    assert found["portal_gateway_config_applied_timestamp_seconds",] == 1000
+    assert found["portal_gateway_config_last_reload_successful",] == 0
+
+
+@pytest.mark.parametrize(
+    ("section", "at_gateway", "at_its_own"),
+    [
+        (OPEN, True, False),
+        (OFF, False, False),
+        (MetricsSection(auth=False, listen=("127.0.0.1:9", "tcp:9")), False, True),
+        (MetricsSection(enabled=False, listen=("127.0.0.1:9", "tcp:9")), False, False),
+    ],
+)
+def test_the_page_is_where_the_section_says(clock, section, at_gateway, at_its_own):
+    measured = Measured(OPEN, clock, clock.seconds)
+    rules = Rules(KeyTable([]))
+    for before in (OPEN, MetricsSection(auth=False, listen=("127.0.0.1:9", "tcp:9"))):
+        measured.page(before, rules)
+        assert (measured.page(section, rules) is not None) == at_gateway
+        own = measured.root.getStaticEntity(b"metrics")
+        assert isinstance(own, MetricsPage) == at_its_own
