@@ -121,6 +121,15 @@ def test_what_cannot_be_told_is_said_so(with_key, monkeypatch):
     assert changes_since(with_key, 3).key_ids == ("key_4", "key_5", "key_6")
 
 
+def test_many_changes_of_one_key_hide_no_other_key(with_key, monkeypatch):
+    monkeypatch.setattr(api_key_rows, "_MOST_CHANGES", 3)
+    for number in range(2, 12):
+        rotate_key(with_key, "key_a", digest(number), NOW, 60)
+    insert_key(with_key, KEY._replace(id="key_b"), digest(20))
+    insert_key(with_key, KEY._replace(id="key_c"), digest(21))
+    assert changes_since(with_key, 1) == Changes(("key_a", "key_b", "key_c"), 13)
+
+
 def test_old_changes_are_forgotten_and_numbers_go_on(with_key):
     with_key.execute(update(API_KEY_CHANGES).values(changed_at=NOW - 90_000))
     revoke_key(with_key, "key_a", NOW)

@@ -86,7 +86,7 @@ _CHANGES_KEPT: Final = 86_400
 """Seconds for which changes are kept. Who heard nothing for longer forgets all that it knew."""
 
 _MOST_CHANGES: Final = 1_000
-"""Changes that are told one by one; of more, that there are many."""
+"""Changed keys that are told one by one; of more, that there are many."""
 
 
 class StoredKey(NamedTuple):
@@ -223,10 +223,12 @@ def changes_since(connection: Connection, number: int | None) -> Changes:
     if last < number or first > number + 1:
         return Changes(None, last)
     later = API_KEY_CHANGES.c.number > number
+    # Each key once before the limit: of a limited number of changes nobody could tell how many
+    # keys are not among them.
     rows = connection.execute(
-        select(API_KEY_CHANGES.c.key_id).where(later).limit(_MOST_CHANGES + 1)
+        select(API_KEY_CHANGES.c.key_id).where(later).distinct().limit(_MOST_CHANGES + 1)
     )
-    key_ids = tuple(dict.fromkeys(row.key_id for row in rows))
+    key_ids = tuple(sorted(row.key_id for row in rows))
     return Changes(None if len(key_ids) > _MOST_CHANGES else key_ids, last)
 
 
