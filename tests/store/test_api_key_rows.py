@@ -1,5 +1,5 @@
 import pytest
-from sqlalchemy import create_engine, select, update
+from sqlalchemy import create_engine, event, select, update
 
 from portal_gateway.store import api_key_rows
 from portal_gateway.store.api_key_rows import (
@@ -128,6 +128,29 @@ def test_many_changes_of_one_key_hide_no_other_key(with_key, monkeypatch):
     insert_key(with_key, KEY._replace(id="key_b"), digest(20))
     insert_key(with_key, KEY._replace(id="key_c"), digest(21))
     assert changes_since(with_key, 1) == Changes(("key_a", "key_b", "key_c"), 13)
+
+
+@pytest.mark.parametrize("statement", [1, 2, 3])
+def test_changes_that_are_forgotten_while_they_are_read_are_not_lost(with_key, statement):
+    number = changes_since(with_key, None).number
+    with_key.execute(update(API_KEY_CHANGES).values(changed_at=NOW - 90_000))
+    revoke_key(with_key, "key_a", NOW - 90_000)
+    executed = []
+
+    def between(*_):
+        executed.append(1)
+        if len(executed) == statement:
+            # As another process would, which PostgreSQL lets us see from statement to statement.
+            insert_key(with_key, KEY._replace(id="key_b", created_at=NOW), digest(2))
+            insert_key(with_key, KEY._replace(id="key_c", created_at=NOW), digest(3))
+
+    event.listen(with_key, "after_cursor_execute", between)
+    told = changes_since(with_key, number)
+    event.remove(with_key, "after_cursor_execute", between)
+    assert len(executed) > 3, "the others were made"
+    assert told.key_ids is None or "key_a" in told.key_ids
+    later = changes_since(with_key, told.number)
+    assert {"key_b", "key_c"} <= {*(told.key_ids or ()), *(later.key_ids or ())}
 
 
 def test_old_changes_are_forgotten_and_numbers_go_on(with_key):

@@ -6,7 +6,7 @@ process can ask what changed since it last did.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -212,16 +212,9 @@ def changes_since(connection: Connection, number: int | None) -> Changes:
 
     A number that is not written down any more cannot be told from.
     """
-    ends = connection.execute(
-        select(func.min(API_KEY_CHANGES.c.number), func.max(API_KEY_CHANGES.c.number))
-    ).one()
-    first, last = (0 if end is None else int(end) for end in ends)
-    if number is None:
+    last = _end(connection, func.max)
+    if number is None or last == number:
         return Changes((), last)
-    if last == number:
-        return Changes((), last)
-    if last < number or first > number + 1:
-        return Changes(None, last)
     later = API_KEY_CHANGES.c.number > number
     # Each key once before the limit: of a limited number of changes nobody could tell how many
     # keys are not among them.
@@ -229,7 +222,16 @@ def changes_since(connection: Connection, number: int | None) -> Changes:
         select(API_KEY_CHANGES.c.key_id).where(later).distinct().limit(_MOST_CHANGES + 1)
     )
     key_ids = tuple(sorted(row.key_id for row in rows))
-    return Changes(None if len(key_ids) > _MOST_CHANGES else key_ids, last)
+    # Read last, or what another process deletes between two statements would be missing above.
+    first = _end(connection, func.min)
+    if last < number or first > number + 1 or len(key_ids) > _MOST_CHANGES:
+        return Changes(None, last)
+    return Changes(key_ids, last)
+
+
+def _end(connection: Connection, of: Callable[..., Any]) -> int:
+    """The lowest or highest number that is written down; 0 where there is none."""
+    return connection.execute(select(of(API_KEY_CHANGES.c.number))).scalar() or 0
 
 
 def _note_change(connection: Connection, key_id: str, now: int) -> None:
