@@ -7,6 +7,7 @@ from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.model import key_digest
 from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Caller
+from portal_gateway.frontend.key_questions import MOST_ASKED, MOST_IN_LINE
 from portal_gateway.frontend.stored_keys import POLL_INTERVAL, USE_INTERVAL, StoredKeys
 from portal_gateway.policy.api_key_text import key_text
 from portal_gateway.store.api_key_rows import (
@@ -34,13 +35,18 @@ class World:
         self.database = Database(self.section, self.threads)
         self.questions = 0
         self.away = False
+        self.late = None
         run = self.database.run
 
         def counted(work):
             self.questions += 1
             if self.away:
                 return run(lambda _connection: (_ for _ in ()).throw(OSError("away")))
-            return run(work)
+            if self.late is None:
+                return run(work)
+            # It is read now, and heard of later.
+            self.late.append((run(work), Deferred()))
+            return self.late[-1][1]
 
         self.database.run = counted
         self.keys = self.view()
@@ -60,6 +66,12 @@ class World:
         self.do(insert_key, key, key_digest(secret))
         return secret
 
+    def hear(self):
+        """Let what came late be heard, in the order in which it was asked."""
+        late, self.late = self.late, None
+        for read, heard in late:
+            read.chainDeferred(heard)
+
     def ask(self, secret, keys=None):
         """The id of the caller, or the code of the refusal; None while it waits."""
         found = (keys or self.keys).look_up(secret, self.now())
@@ -68,6 +80,16 @@ class World:
         answers = []
         found.addBoth(answers.append)
         return told(*answers) if answers else None
+
+
+class Silent:
+    """What calls when there are changes; here the test does."""
+
+    def start(self):
+        pass
+
+    def stop(self):
+        return succeed(None)
 
 
 def told(answer):
@@ -166,22 +188,137 @@ def test_a_key_that_was_asked_for_too_early_is_good_with_the_next_poll(running):
 def test_an_answer_from_before_a_change_is_asked_for_again(running):
     secret = running.create()
     running.clock.advance(POLL_INTERVAL)
-    # The question is read before the key is revoked, and its answer heard after the change.
-    answer = Deferred()
-    run = running.database.run
-    running.database.run = lambda work: run(work).addCallback(lambda found: answer and late(found))
+    running.late = []
+    asked = running.keys.look_up(secret, NOW)
+    late, running.late = running.late, None
+    running.do(revoke_key, "key_a", NOW)
+    running.clock.advance(POLL_INTERVAL)
+    answers = []
+    asked.addCallback(answers.append)
+    running.late = late
+    running.hear()
+    assert [told(found) for found in answers] == ["invalid_api_key"]
+    assert running.ask(secret) == "invalid_api_key"
 
-    def late(found):
-        running.database.run = run
-        return answer.addCallback(lambda _: found)
 
+def test_an_answer_that_is_heard_before_the_change_is_forgotten_with_it(running):
+    secret = running.create()
+    running.clock.advance(POLL_INTERVAL)
+    running.late = []
     asked = running.keys.look_up(secret, NOW)
     running.do(revoke_key, "key_a", NOW)
     running.clock.advance(POLL_INTERVAL)
     answers = []
     asked.addCallback(answers.append)
-    answer.callback(None)
+    running.hear()
+    assert [told(found) for found in answers] == ["key_a"], "read before it was revoked"
+    assert running.ask(secret) == "invalid_api_key"
+
+
+def test_what_is_told_of_while_changes_are_read_is_read_afterwards(world):
+    heard = []
+    keys = world.view(listen=lambda call: heard.append(call) or Silent())
+    keys.startService()
+    secret = world.create()
+    world.clock.advance(POLL_INTERVAL)
+    assert world.ask(secret, keys) == "key_a"
+    world.late = []
+    heard[0]()
+    world.do(revoke_key, "key_a", NOW)
+    heard[0]()
+    world.hear()
+    assert world.ask(secret, keys) == "invalid_api_key", "with no other poll than these"
+    keys.stopService()
+    questions = world.questions
+    heard[0]()
+    assert world.questions == questions, "nothing is asked at the end"
+
+
+def test_a_poll_that_came_too_late_has_told_nothing(world):
+    world.database = Database(world.section, world.threads, world.clock)
+    keys = world.view()
+    keys.startService()
+    secret = world.create()
+    world.clock.advance(POLL_INTERVAL)
+    assert world.ask(secret, keys) == "key_a"
+    world.threads.held = True
+    world.clock.advance(POLL_INTERVAL)
+    world.do(revoke_key, "key_a", NOW)
+    world.clock.advance(world.section.timeout)
+    assert not keys.available
+    # What the poll reads now nobody waits for.
+    world.threads.release()
+    assert world.ask(secret, keys) == "key_a"
+    world.clock.advance(POLL_INTERVAL)
+    assert keys.available
+    assert world.ask(secret, keys) == "invalid_api_key"
+    keys.stopService()
+
+
+def test_what_was_revoked_before_the_first_poll_is_not_good_after_it(world):
+    secret = world.create()
+    assert world.ask(secret) == "key_a"
+    world.late = []
+    asked = world.keys.look_up(world.create(2, "key_b"), NOW)
+    late, world.late = world.late, None
+    world.do(revoke_key, "key_a", NOW)
+    world.do(revoke_key, "key_b", NOW)
+    world.keys.startService()
+    assert world.ask(secret) == "invalid_api_key"
+    answers = []
+    asked.addCallback(answers.append)
+    world.late = late
+    world.hear()
     assert [told(found) for found in answers] == ["invalid_api_key"]
+    world.keys.stopService()
+
+
+def test_a_flood_of_unknown_keys_keeps_no_revocation_waiting(running):
+    secret = running.create()
+    running.clock.advance(POLL_INTERVAL)
+    assert running.ask(secret) == "key_a"
+    running.threads.held = True
+    before = running.questions
+    strangers = [key_text(number.to_bytes(32)).encode() for number in range(10, 3_000)]
+    waiting = [running.keys.look_up(stranger, NOW) for stranger in strangers]
+    refused = [told(found) for found in waiting if not isinstance(found, Deferred)]
+    assert refused == ["keys_unavailable"] * (len(strangers) - MOST_ASKED - MOST_IN_LINE)
+    running.do(revoke_key, "key_a", NOW)
+    running.clock.advance(POLL_INTERVAL)
+    assert running.questions - before == MOST_ASKED + 1, "the poll is behind few of them"
+    assert running.keys.available
+    running.threads.release()
+    assert running.ask(secret) == "invalid_api_key"
+    answers = []
+    for found in waiting:
+        if isinstance(found, Deferred):
+            found.addCallback(lambda answer: answers.append(told(answer)))
+    assert answers == ["invalid_api_key"] * (MOST_ASKED + MOST_IN_LINE)
+
+
+def test_who_is_in_line_when_the_database_goes_away_is_told_with_the_first(running):
+    running.threads.held = True
+    strangers = [key_text(number.to_bytes(32)).encode() for number in range(10, 500)]
+    waiting = [running.keys.look_up(stranger, NOW) for stranger in strangers]
+    running.away = True
+    # Those that were asked already have an answer, and then it goes away.
+    running.threads.release()
+    answers = []
+    for found in waiting:
+        found.addCallback(lambda answer: answers.append(told(answer)))
+    assert answers.count("invalid_api_key") == MOST_ASKED
+    assert answers.count("keys_unavailable") == len(strangers) - MOST_ASKED
+    assert running.questions <= MOST_ASKED + 2, "nobody else was asked for"
+
+
+def test_a_key_that_expires_while_it_is_asked_for_is_told_so(running):
+    secret = running.create(expires_at=NOW + 1)
+    running.threads.held = True
+    answers = []
+    running.keys.look_up(secret, running.now()).addCallback(answers.append)
+    running.clock.advance(2)
+    running.threads.release()
+    assert [told(found) for found in answers] == ["expired_api_key"]
 
 
 def test_while_the_database_is_away_only_what_is_remembered_is_good(running):

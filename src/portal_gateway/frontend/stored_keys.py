@@ -1,8 +1,9 @@
 """API keys of the database, as the guards ask for them: remembered, or asked for.
 
 A key that is remembered is answered at once. For another the database is asked, once however many
-requests come with it meanwhile, and those wait. What is remembered is forgotten when the database
-tells of a change: twice a second it is asked for changes, and where it can call, it calls.
+requests come with it meanwhile, and those wait; where too many do, others are refused with 503.
+What is remembered is forgotten when the database tells of a change: twice a second it is asked for
+changes, and where it can call, it calls.
 
 While the database is away, keys that are remembered are good until their time is over, and others
 are refused with 503 at once: nobody can say that they are not good.
@@ -23,6 +24,7 @@ from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.model import key_digest
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Caller
+from portal_gateway.frontend.key_questions import KeyQuestions
 from portal_gateway.policy.api_key_text import is_generated_key
 from portal_gateway.policy.credentials import UNKNOWN_KEY, KeyEntry, key_entry
 from portal_gateway.policy.key_cache import KeyCache
@@ -78,7 +80,7 @@ class StoredKeys(Service):
         self._seconds: Callable[[], float] = reactor.seconds
         self._wall_clock = wall_clock
         self._cache = KeyCache(ttl)
-        self._asked: dict[bytes, list[Deferred[KeyEntry | GatewayError]]] = {}
+        self._questions = KeyQuestions(self._ask)
         self._changes = 0
         self._number: int | None = None
         self._used: dict[str, int] = {}
@@ -87,7 +89,8 @@ class StoredKeys(Service):
         self._writing = LoopingCall(self._write_use)
         self._writing.clock = reactor
         self._under_way: Deferred[None] | None = None
-        self._listening = None if listen is None else listen(self.poll)
+        self._poll_again = False
+        self._listening = None if listen is None else listen(self._heard)
         self.available = True
 
     # For the guard.
@@ -107,7 +110,11 @@ class StoredKeys(Service):
         if not self.available:
             # Who asks for changes finds out when it is back, and keeps no request waiting.
             return _unavailable()
-        return self._wait_for(digest).addCallback(self._verdict, now)
+        answer = self._questions.ask(digest)
+        if answer is None:
+            return _unavailable()
+        # The key may have expired meanwhile.
+        return answer.addCallback(lambda entry: self._verdict(entry, self._wall_clock()))
 
     def _verdict(self, entry: KeyEntry | GatewayError, now: float) -> Found:
         if isinstance(entry, GatewayError):
@@ -119,52 +126,31 @@ class StoredKeys(Service):
 
     # Asking.
 
-    def _wait_for(self, digest: bytes) -> Deferred[KeyEntry | GatewayError]:
-        waiting = self._asked.get(digest)
-        if waiting is None:
-            first = waiting = self._asked[digest] = []
-        else:
-            first = None
-        # Who asks no more does not keep the others from being answered.
-        answer: Deferred[KeyEntry | GatewayError] = Deferred(waiting.remove)
-        waiting.append(answer)
-        if first is not None:
-            self._ask(digest)
-        return answer
-
-    def _ask(self, digest: bytes) -> None:
+    def _ask(self, digest: bytes) -> Deferred[KeyEntry | GatewayError]:
+        if not self.available:
+            # It went away while this was in line.
+            return succeed(_unavailable())
         asked = self._database.run(partial(find_secret, digest=digest))
-        asked.addCallbacks(
-            self._answered,
-            self._not_answered,
-            callbackArgs=(digest, self._changes),
-            errbackArgs=(digest,),
+        answer: Deferred[KeyEntry | GatewayError] = asked.addCallbacks(
+            self._answered, self._not_answered, callbackArgs=(digest, self._changes)
         )
-        asked.addErrback(self._defect, digest)
+        return answer.addErrback(_defect)
 
-    def _answered(self, found: FoundKey | None, digest: bytes, changes: int) -> None:
+    def _answered(
+        self, found: FoundKey | None, digest: bytes, changes: int
+    ) -> KeyEntry | Deferred[KeyEntry | GatewayError]:
         self._tell(available=True)
         if changes != self._changes:
             # What was read may be from before the change.
-            self._ask(digest)
-            return
+            return self._ask(digest)
         entry = _entry_of(found, digest)
         self._cache.learn(digest, entry, self._seconds())
-        self._give(digest, entry)
+        return entry
 
-    def _not_answered(self, failure: Failure, digest: bytes) -> None:
+    def _not_answered(self, failure: Failure) -> GatewayError:
         failure.trap(DatabaseUnavailable)
         self._tell(available=False, why=str(failure.value))
-        self._give(digest, _unavailable())
-
-    def _defect(self, failure: Failure, digest: bytes) -> None:
-        _log.failure("an API key could not be looked up", failure)
-        self._give(digest, _unavailable())
-
-    def _give(self, digest: bytes, entry: KeyEntry | GatewayError) -> None:
-        waiting = self._asked.pop(digest)
-        while waiting:
-            waiting.pop(0).callback(entry)
+        return _unavailable()
 
     def _tell(self, *, available: bool, why: str = "") -> None:
         if available != self.available:
@@ -177,7 +163,7 @@ class StoredKeys(Service):
     # Changes.
 
     def poll(self) -> Deferred[None]:
-        """Ask for changes; called also when the database says that there are some."""
+        """Ask for changes, where that is not being done already."""
         if self._under_way is not None:
             return self._under_way
         asked = self._database.run(partial(changes_since, number=self._number))
@@ -188,7 +174,18 @@ class StoredKeys(Service):
 
     def _polled(self, result: Any) -> Any:
         self._under_way = None
+        if self._poll_again:
+            self._heard()
         return result
+
+    def _heard(self) -> None:
+        """The database says that there are changes."""
+        if self._under_way is not None:
+            # What is being read may be from before them.
+            self._poll_again = True
+        elif self.running:
+            self._poll_again = False
+            self.poll()
 
     def _learn_changes(self, changes: Changes) -> None:
         self._tell(available=True)
@@ -274,6 +271,11 @@ def _entry_of(found: FoundKey | None, digest: bytes) -> KeyEntry:
 
 def _unavailable() -> GatewayError:
     return fault("keys_unavailable", "API keys cannot be looked up now; try again")
+
+
+def _defect(failure: Failure) -> GatewayError:
+    _log.failure("an API key could not be looked up", failure)
+    return _unavailable()
 
 
 def _go_on(failure: Failure) -> None:
