@@ -124,6 +124,14 @@ def test_an_expiry_may_be_a_time(run):
         (["create", "--scopes", ","], "scopes are some of"),
         (["create", "--expires", "soon"], "write a duration such as 90d, or a time"),
         (["create", "--plan", "\n"], "printable"),
+        (["create", "--lease", ""], "argument --lease: a lease name must not be empty"),
+        (["create", "--lease", "a", "--lease", "Bad Lease/.."], 'bad lease name "Bad Lease/.."'),
+        (["create", "--lease", ".."], 'bad lease name "..": a path takes it for a dot segment'),
+        (["create", "--lease", "a\\b"], "bad lease name"),
+        (["create", "--lease", "a\x00b"], 'bad lease name "a\\u0000b"'),
+        (["create", "--lease", "a\udcffb"], 'bad lease name "a\\udcffb"'),
+        (["create", "--lease", "é" * 129], "a lease name has at most 256 bytes of UTF-8"),
+        (["create", "--lease", "${TOOL}"], "variables are replaced in values, not in names"),
         (["rotate", "key_1", "--grace", "long"], "a duration is a number and a unit"),
         (["show"], "ID"),
         (["fly"], "invalid choice"),
@@ -133,6 +141,11 @@ def test_a_command_line_that_is_wrong_is_told_with_status_2(run, arguments, says
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert says in err
+
+
+@pytest.mark.parametrize("lease", ["tool", "Ünïcødé", "a b", "*", "a?c*", "007", "no", "é" * 128])
+def test_a_lease_may_be_whatever_it_may_be_in_quotes_in_a_configuration(run, lease):
+    assert created(run, "--lease", lease)["leases"] == [lease]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from portal_gateway.config.model import DEFAULT_SCOPES, SCOPES, Config
+from portal_gateway.config.names import lease_name
+from portal_gateway.config.reading import read_argument
 from portal_gateway.config.times import moment_of, seconds_of
 
 __all__ = ["add_keys_command"]
@@ -44,6 +46,7 @@ def add_keys_command(commands: Any, load: Load) -> None:
     create.add_argument("--plan", type=_plan, default="", help="what limits and quotas are by")
     create.add_argument(
         "--lease",
+        type=_lease,
         action="append",
         metavar="PATTERN",
         help="a lease that the key is for, again for more (default all that lease_acl admits)",
@@ -89,6 +92,13 @@ def _plan(text: str) -> str:
     if not text.isprintable() or len(text) > 64:
         raise argparse.ArgumentTypeError("a plan's name has at most 64 printable characters")
     return text
+
+
+def _lease(text: str) -> str:
+    try:
+        return read_argument(lease_name, text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _duration(text: str) -> float:

@@ -101,13 +101,13 @@ def lease_name(value: Value) -> str:
     found = name(value, expected="a lease name")
     if not found:
         raise value.refuse("a lease name must not be empty")
-    if len(found.encode()) > MAX_LEASE_NAME:
-        raise value.refuse(f"a lease name has at most {MAX_LEASE_NAME} bytes of UTF-8")
     if "/" in found or "\\" in found or not found.isprintable():
         raise value.refuse(
             f"bad lease name {quote(found)}: slashes, backslashes, controls and invisible"
             " characters are not allowed"
         )
+    if len(found.encode()) > MAX_LEASE_NAME:
+        raise value.refuse(f"a lease name has at most {MAX_LEASE_NAME} bytes of UTF-8")
     if found.partition(";")[0] in {".", ".."}:
         raise value.refuse(f"bad lease name {quote(found)}: a path takes it for a dot segment")
     return found

@@ -17,7 +17,7 @@ from portal_gateway.config import document
 from portal_gateway.config.faults import Fault
 from portal_gateway.config.scalars import NOTHING, Text, meaning_of, quote, replace_variables
 
-__all__ = ["MAX_FAULTS", "Entry", "Reader", "Reading", "Refused", "Value"]
+__all__ = ["MAX_FAULTS", "Entry", "Reader", "Reading", "Refused", "Value", "read_argument"]
 
 MAX_FAULTS = 100
 """Faults, and warnings, that one reading reports: more than anybody mends at once."""
@@ -29,6 +29,7 @@ _MERGE = "<<"
 
 _BARE_KEY = re.compile(r"[\w-]{1,64}")
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Reader = Callable[["Value"], T_co]
 
@@ -241,3 +242,15 @@ class Value:
         if isinstance(self.node, document.Mapping):
             return "a mapping"
         return "nothing" if self.is_nothing else "a single value"
+
+
+def read_argument(reader: Reader[T], text: str) -> T:
+    """What ``reader`` makes of an argument of a command, as of the same in quotes in a file.
+
+    Raises :exc:`ValueError` with the reason where it refuses it.
+    """
+    reading = Reading("", {}, Path())
+    try:
+        return reader(Value(document.Scalar(line=0, column=0, text=text, plain=False), "", reading))
+    except Refused:
+        raise ValueError(reading.faults[0].reason) from None
