@@ -101,7 +101,7 @@ def test_every_example_is_valid(example, tmp_path, certificate):
     Certified(now=datetime.now(UTC)).write(tmp_path)
     environ = {f"API_KEY_{n}": f"sk_live_from_environment_{n}" for n in (1, 2)}
     environ["REDIS_PASSWORD"] = "a password"
-    environ["DB_PASSWORD"] = "another password"
+    environ["DB_PASSWORD"] = "another%20password"
     environ["DNS_KEY"] = "YSBrZXkgb2YgMzIgYnl0ZXMgYW5kIHNvbWUgbW9yZQ=="
     environ["JWT_SECRET"] = "a secret of 32 bytes and some more"
     environ["METRICS_KEY"] = "sk_live_of_prometheus_01"

@@ -194,8 +194,11 @@ leases: {tool: {url: "http://127.0.0.1:3000"}}
             "database.dsn: not a DSN; write postgresql://user:",
         ),
         (f"{{driver: postgres, dsn: 'mysql://{CANARY}/d'}}", "database.dsn: not a DSN; write"),
-        ("{driver: postgres, dsn: 'postgresql://h'}", "database.dsn: not a DSN; write"),
-        ("{driver: postgres, dsn: 'postgresql://h:port/d'}", "database.dsn: not a DSN; write"),
+        ("{driver: postgres, dsn: 'postgresql://h'}", "database.dsn: not a DSN that names a"),
+        (
+            f"{{driver: postgres, dsn: 'postgresql://u:{CANARY}%@h/d'}}",
+            "database.dsn: not a DSN that libpq can read: an option is none",
+        ),
         ("{file: absent/x.db}", "database.file: the directory of this file does not exist"),
         ("{file: /}", "database.file: this is not a file"),
         ("{pool_size: 0}", "database.pool_size: expected a whole number from 1 to 50"),

@@ -1,14 +1,31 @@
 """API keys in a real database: two gateways on one, keys made and revoked beside them."""
 
 import json
+import queue
 import signal
 import subprocess
+import threading
 import time
+from functools import partial
 from http import HTTPStatus
 
 import psutil
+import psycopg
 import pytest
+from sqlalchemy import text
 
+from portal_gateway.config.database import DatabaseSection
+from portal_gateway.store.api_key_rows import (
+    CHANNEL,
+    Changes,
+    StoredKey,
+    changes_since,
+    insert_key,
+    revoke_key,
+)
+from portal_gateway.store.database import Database, open_engine, postgres_parameters
+from portal_gateway.store.notifications import Notifications
+from portal_gateway.testing.threads import NoThreads
 from tests.integration import programs
 from tests.integration.calls import Client
 from tests.integration.conftest import missing
@@ -167,6 +184,72 @@ def test_1_5_what_was_revoked_while_a_gateway_could_not_hear_is_revoked(on_postg
     programs.wait_until(lambda: site.ask(key["key"], 1) == UNKNOWN, 6, "the key refused")
 
 
+def test_1_5_changes_are_seen_in_the_order_of_their_numbers(postgres):
+    """A lower number that is committed after a higher one would never be looked for."""
+    section = DatabaseSection("postgres", dsn=postgres.new_database())
+    database = Database(section, NoThreads())
+    for number, key_id in enumerate(("key_a", "key_b")):
+        key = StoredKey(key_id, "", frozenset({"read"}), "", None, 1)
+        database.run_here(partial(insert_key, key=key, digest=bytes([number]) * 32))
+    seen = database.run_here(partial(changes_since, number=None)).number
+    engine = open_engine(section)
+    second = threading.Thread(
+        target=database.run_here, args=(partial(revoke_key, key_id="key_b", now=2),)
+    )
+    with engine.begin() as first:
+        revoke_key(first, "key_a", 2)
+        second.start()
+        with engine.begin() as other:
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            programs.wait_until(lambda: other.scalar(waiting), 5, "the second one waiting")
+            assert changes_since(other, seen) == Changes((), seen), "it is seen before the first"
+    second.join(10)
+    assert database.run_here(partial(changes_since, number=seen)).key_ids == ("key_a", "key_b")
+    engine.dispose()
+    database.close()
+
+
+def test_the_options_of_a_dsn_hold_for_each_connection(postgres):
+    plain = postgres.new_database()
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA apart")
+    dsn = f"{plain}?options=-c%20search_path%3Dapart&application_name=of-the-dsn"
+    section = DatabaseSection("postgres", dsn=dsn, timeout=2.0)
+    database = Database(section, NoThreads())
+
+    def shown(connection):
+        names = ("search_path", "statement_timeout", "lock_timeout", "application_name")
+        return [connection.scalar(text(f"SHOW {name}")) for name in names]
+
+    assert database.run_here(shown) == ["apart", "2s", "2s", "of-the-dsn"]
+    heard, calls = queue.SimpleQueue(), []
+    notifications = Notifications(
+        postgres_parameters(section), CHANNEL, Reactor(heard), lambda: calls.append(1)
+    )
+    notifications.start()
+    heard.get(timeout=10)()
+    with psycopg.connect(plain) as connection:
+        named = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'of-the-dsn'"
+        assert connection.execute(named).fetchone() == (2,)
+        tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'apart'"
+        assert connection.execute(tables).fetchone()[0] > 3
+    key = StoredKey("key_a", "", frozenset({"read"}), "", None, 1)
+    database.run_here(partial(insert_key, key=key, digest=bytes(32)))
+    heard.get(timeout=10)()
+    assert calls == [1, 1], "once as it listens, and once for the key"
+    ended = notifications.stop()
+    heard.get(timeout=10)()
+    assert ended.called
+    database.close()
+
+
+class Reactor:
+    """Keeps what a thread wants to be called."""
+
+    def __init__(self, wanted):
+        self.callFromThread = wanted.put
+
+
 def test_no_secret_is_printed_or_logged(site):
     key = site.keys("create")
     assert site.ask(key["key"]) == GOOD
@@ -179,9 +262,9 @@ def test_no_secret_is_printed_or_logged(site):
         check=True,
     ).stdout
     written = "".join("".join(gateway.lines) for gateway in site.gateways)
-    for text in (shown, validated, written):
-        assert key["key"] not in text
-        assert "not-checked" not in text, "the password of the DSN"
+    for told in (shown, validated, written):
+        assert key["key"] not in told
+        assert "not-checked" not in told, "the password of the DSN"
 
 
 def start_again(server, workers):

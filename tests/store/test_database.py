@@ -9,10 +9,17 @@ from sqlalchemy import text
 from twisted.python.failure import Failure
 
 from portal_gateway.config.database import DatabaseSection
-from portal_gateway.store.database import Database, DatabaseUnavailable, open_engine, threads_of
+from portal_gateway.store.api_key_rows import API_KEYS
+from portal_gateway.store.database import (
+    Database,
+    DatabaseUnavailable,
+    open_engine,
+    postgres_parameters,
+    threads_of,
+)
 from portal_gateway.store.migrations import migrate
 from portal_gateway.store.quota_database import DatabaseQuotas
-from portal_gateway.store.quota_rows import METADATA
+from portal_gateway.store.quota_rows import METADATA, QUOTA_USE
 from portal_gateway.store.quota_store import Added, StoreUnavailable, UsedIn
 from portal_gateway.testing.threads import NoThreads
 
@@ -79,6 +86,7 @@ def test_the_steps_lead_to_the_tables_that_are_used(section):
     engine = open_engine(section)
     migrate(engine)
     migrate(engine)
+    assert {table.metadata for table in (API_KEYS, QUOTA_USE)} == {METADATA}, "all are compared"
     with engine.begin() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, METADATA) == []
@@ -142,6 +150,26 @@ def test_no_password_is_told(section):
     assert str(caught.value) == "OperationalError"
     for told in (repr(section), repr(database), repr(database._engine), str(caught.value)):
         assert "canary-password" not in told
+
+
+def test_connections_are_made_by_what_the_dsn_says_and_otherwise_by_what_is_right_for_most():
+    section = DatabaseSection("postgres", dsn="postgresql://u@h/d", timeout=1.5)
+    assert postgres_parameters(section) == {
+        "user": "u",
+        "host": "h",
+        "dbname": "d",
+        "connect_timeout": "2",
+        "application_name": "portal-gateway",
+        "options": "-c statement_timeout=1500 -c lock_timeout=1500",
+    }
+    dsn = "postgresql://h/d?options=-c%20search_path%3Dkeys&application_name=x&connect_timeout=9"
+    assert postgres_parameters(DatabaseSection("postgres", dsn=dsn, timeout=1.5)) == {
+        "host": "h",
+        "dbname": "d",
+        "connect_timeout": "9",
+        "application_name": "x",
+        "options": "-c statement_timeout=1500 -c lock_timeout=1500 -c search_path=keys",
+    }
 
 
 def test_commands_run_work_in_their_own_thread(database):

@@ -1,11 +1,11 @@
 """The section ``database``: its keys."""
 
 from typing import Any, Final, get_args
-from urllib.parse import urlsplit
 
 from portal_gateway.config.database import DatabaseDriver, DatabaseSection
 from portal_gateway.config.fields import Section, choice, text, whole_number
 from portal_gateway.config.files import state_file
+from portal_gateway.config.postgres_dsn import BadDsn, dsn_parameters
 from portal_gateway.config.reading import Reader, Value
 from portal_gateway.config.times import duration
 
@@ -25,12 +25,9 @@ def _dsn(value: Value) -> str:
     if len(found) > MAX_DSN or not found.isprintable():
         raise value.refuse(f"a DSN has at most {MAX_DSN} printable characters, as {expected}")
     try:
-        parts = urlsplit(found)
-        _ = parts.port
-    except ValueError:
-        raise value.refuse(f"not a DSN; write {expected}") from None
-    if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
-        raise value.refuse(f"not a DSN; write {expected}")
+        dsn_parameters(found)
+    except BadDsn as error:
+        raise value.refuse(f"{error}; write {expected}") from None
     return found
 
 

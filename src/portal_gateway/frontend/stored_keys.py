@@ -36,7 +36,7 @@ from portal_gateway.store.api_key_rows import (
     find_secret,
     note_use,
 )
-from portal_gateway.store.database import Database, DatabaseUnavailable
+from portal_gateway.store.database import Database, DatabaseUnavailable, postgres_parameters
 from portal_gateway.store.notifications import Notifications
 
 __all__ = ["POLL_INTERVAL", "USE_INTERVAL", "Listening", "StoredKeys", "make_stored_keys"]
@@ -247,7 +247,7 @@ def make_stored_keys(
         return StoredKeys(database, ttl, reactor, wall_clock)
 
     def listen(heard: Callable[[], object]) -> Notifications:
-        return Notifications(where.dsn, CHANNEL, reactor, heard)
+        return Notifications(postgres_parameters(where), CHANNEL, reactor, heard)
 
     return StoredKeys(database, ttl, reactor, wall_clock, listen)
 

@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from twisted.internet.defer import Deferred
@@ -24,9 +23,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from portal_gateway.config.database import DatabaseSection
+from portal_gateway.config.postgres_dsn import dsn_parameters
 from portal_gateway.store.threads import Busy, Threads
 
-__all__ = ["Database", "DatabaseUnavailable", "open_engine", "threads_of"]
+__all__ = ["Database", "DatabaseUnavailable", "open_engine", "postgres_parameters", "threads_of"]
 
 T = TypeVar("T")
 
@@ -134,23 +134,31 @@ def _sqlite(section: DatabaseSection) -> Engine:
 
 
 def _postgres(section: DatabaseSection) -> Engine:
-    url = make_url(section.dsn).set(drivername="postgresql+psycopg")
-    milliseconds = round(section.timeout / _MILLISECOND)
     return create_engine(
-        url,
+        "postgresql+psycopg://",
         poolclass=QueuePool,
         pool_size=section.pool_size,
         max_overflow=0,
         pool_timeout=section.timeout,
         # A server that was restarted has closed what is in the pool.
         pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": max(2, round(section.timeout)),
-            "application_name": "portal-gateway",
-            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
-        },
+        connect_args=postgres_parameters(section),
         hide_parameters=True,
     )
+
+
+def postgres_parameters(section: DatabaseSection) -> dict[str, str]:
+    """How to connect to PostgreSQL: what the DSN says goes before what is right for most."""
+    found = dsn_parameters(section.dsn)
+    milliseconds = round(section.timeout / _MILLISECOND)
+    options = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
+    return {
+        "connect_timeout": str(max(2, round(section.timeout))),
+        "application_name": "portal-gateway",
+        **found,
+        # Of an option that is there twice the last one holds.
+        "options": f"{options} {found.get('options', '')}".rstrip(),
+    }
 
 
 def _unavailable(failure: Failure) -> Failure:

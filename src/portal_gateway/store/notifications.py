@@ -5,7 +5,7 @@ is no connection, and all that this has to be is quick.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import psycopg
@@ -20,16 +20,28 @@ _log = Logger()
 _ATTENTION: Final = 0.25
 """Seconds after which a thread that waits for a notification sees that it is to end."""
 
+_CONNECT_TIMEOUT: Final = "5"
+"""Seconds for a connection, for which the end of the gateway may have to wait."""
+
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
 """Seconds before a connection that was lost is made anew; twice as long each time."""
 
 
 class Notifications:
-    """Calls ``heard`` in the reactor's thread for each notification on ``channel``."""
+    """Calls ``heard`` in the reactor's thread for each notification on ``channel``.
 
-    def __init__(self, dsn: str, channel: str, reactor: Any, heard: Callable[[], object]) -> None:
-        self._dsn = dsn
+    It connects by ``parameters``, but does not wait for that as long as they may say.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, str],
+        channel: str,
+        reactor: Any,
+        heard: Callable[[], object],
+    ) -> None:
+        self._parameters: dict[str, Any] = {**parameters, "connect_timeout": _CONNECT_TIMEOUT}
         self._channel = channel
         self._reactor = reactor
         self._heard = heard
@@ -51,7 +63,7 @@ class Notifications:
         pause = _FIRST_PAUSE
         while not self._stopping.is_set():
             try:
-                with psycopg.connect(self._dsn, autocommit=True, connect_timeout=5) as connection:
+                with psycopg.connect(autocommit=True, **self._parameters) as connection:
                     listen = sql.SQL("LISTEN {}").format(sql.Identifier(self._channel))
                     connection.execute(listen)
                     self.connected = True
