@@ -34,8 +34,10 @@ ALLOWED = {
     },
     "testing": {"wire", "relay", "config", "errors"},
     "signals": set(),
+    "sd_notify": set(),
     "service": {
         "signals",
+        "sd_notify",
         "wire",
         "policy",
         "relay",
@@ -53,7 +55,17 @@ ALLOWED = {
     "key_actions": {"config", "policy", "store"},
     "quota_actions": {"service", "frontend", "policy", "store", "config", "exchange", ""},
     "quota_command": {"quota_actions", "config"},
-    "cli": {"keys_command", "quota_command", "service", "demo", "relay", "config", "observe", ""},
+    "cli": {
+        "keys_command",
+        "quota_command",
+        "service",
+        "sd_notify",
+        "demo",
+        "relay",
+        "config",
+        "observe",
+        "",
+    },
     "": set(),
 }
 """For each package or module, what of this project it may import besides itself."""

@@ -22,6 +22,7 @@ from portal_gateway.quota_command import add_quota_command
 from portal_gateway.relay.credential_file import CredentialFileError, load_or_create_credential
 from portal_gateway.relay.expose import Exposure
 from portal_gateway.relay.reachability import unreachable_relays
+from portal_gateway.sd_notify import notifier_of
 
 __all__ = ["main"]
 
@@ -85,8 +86,9 @@ def _load(path: Path) -> Config:
 
 def _run(options: argparse.Namespace) -> None:
     config = _load(options.config)
+    notifier = notifier_of(os.environ)
     service.run(
-        lambda reactor, log: service.Gateway(reactor, config, log, _announce),
+        lambda reactor, log: service.Gateway(reactor, config, log, _announce, notifier=notifier),
         level=config.logging.level,
         style=config.logging.format,
     )

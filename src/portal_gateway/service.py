@@ -53,6 +53,7 @@ from portal_gateway.policy.rate_limits import Tables
 from portal_gateway.relay.credential_file import CredentialFileError
 from portal_gateway.relay.router import Relay
 from portal_gateway.relay.upstreams import make_upstreams
+from portal_gateway.sd_notify import Notifier, Watchdog, notifier_of
 from portal_gateway.signals import end_by_signals
 from portal_gateway.store.threads import Threads, WorkerThreads
 from portal_gateway.tls.acme_service import AutoCertificate
@@ -75,8 +76,8 @@ class Gateway(MultiService):
 
     ``tables`` are the buckets of the rate limits, ``redis`` where they are shared, if they are.
     ``site`` is what answers requests, ``certificate`` has one issued by ACME, if that is asked for.
-    ``announce`` is told the URL once requests are taken. As a child of twistd's application it
-    makes ``log`` the process's log.
+    ``announce`` is told the URL once requests are taken, ``notifier`` how the gateway is. As a
+    child of twistd's application it makes ``log`` the process's log.
     """
 
     def __init__(
@@ -86,9 +87,13 @@ class Gateway(MultiService):
         log: Log,
         announce: Callable[[str], object] = lambda _url: None,
         threads: Threads | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         super().__init__()
         self._log = log
+        self.notifier = notifier or Notifier()
+        # Not a child: it runs until everything else has ended.
+        self._watchdog = Watchdog(reactor, self.notifier)
         self._threads = threads
         for warning in config.warnings:
             _log.warn("{warning}", warning=str(warning))
@@ -272,11 +277,23 @@ class Gateway(MultiService):
             parent.setComponent(ILogObserver, self._log)
         super().setServiceParent(parent)
 
+    def startService(self) -> None:
+        """Start everything; the service manager hears of it when all listeners listen."""
+        super().startService()
+        self._watchdog.startService()
+        listening = gatherResults([listener.ready for listener in self._listeners])
+        listening.addCallback(lambda _all: self._ready())
+
+    def _ready(self) -> None:
+        if self.running:
+            self.notifier.ready("requests are taken")
+
     def stopService(self) -> Deferred[Any]:
         """Stop the listeners; when their requests are over, what counted them, and then the rest.
 
         Fires when all of it has ended and the log is written.
         """
+        self.notifier.stopping("ending when the requests under way are over")
         Service.stopService(self)
         upstreams, *others = self
         counting: list[IService] = [] if self._quotas is None else [self._quotas.keeper]
@@ -292,6 +309,7 @@ class Gateway(MultiService):
             listener.hurry()
 
     def _stopped(self, result: object) -> object:
+        self._watchdog.stopService()
         _log.info("stopped")
         self._log.flush()
         return result
@@ -354,7 +372,8 @@ def makeService(options: Options) -> IService:
     sink = _twistd_sink(options.parent or {})
     logging = options.config.logging
     log = Log(reactor, sink, level=logging.level, style=logging.format)
-    gateway = _make_or_exit(lambda: Gateway(reactor, options.config, log))
+    notifier = notifier_of(environ)
+    gateway = _make_or_exit(lambda: Gateway(reactor, options.config, log, notifier=notifier))
     reactor.callWhenRunning(end_by_signals, reactor, gateway)
     return gateway
 

@@ -28,7 +28,8 @@ class Listener(Service):
 
     ``address`` is how the operator wrote it, ``endpoint`` the same as a Twisted endpoint string.
     With a ``rotation`` it is TLS that is served, with the certificate that it has. ``announce`` is
-    told the URL once connections are taken. ``drain`` says how it stops.
+    told the URL once connections are taken, which is when ``ready`` fires. ``drain`` says how it
+    stops.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Listener(Service):
         self._rotation = rotation
         self._listening: Deferred[IListeningPort] | None = None
         self._port: IListeningPort | None = None
+        self.ready: Deferred[None] = Deferred()
 
     @property
     def port(self) -> int:
@@ -86,6 +88,8 @@ class Listener(Service):
         url = _url_of("http" if self._rotation is None else "https", port.getHost())
         _log.info("listening on {url}", url=url)
         self._announce(url)
+        if not self.ready.called:
+            self.ready.callback(None)
 
     def _not_ready(self, failure: Failure) -> None:
         _log.critical("{why}", why=self._why_not(failure))
