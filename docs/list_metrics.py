@@ -32,8 +32,11 @@ Labels have these values:
     beyond the series budget, empty for a request that is for no lease.
 ``key``
     The id of an API key, or whom a token names; never the key.
-``result``
-    ``success`` or ``failure``.
+``limit``
+    A key of ``gateway.limits``; ``rate_limit.global``, ``rate_limit.per_key``,
+    ``rate_limit.per_lease`` or ``rate_limit.failed_auth``; ``quotas``.
+``relay``
+    Host and port of a relay; ``_other`` for all but the first 20.
 ``type``
     The code of the error, as in `errors.rst <errors.rst>`_.
 

@@ -35,7 +35,14 @@ from portal_gateway.frontend.problem import problem_response
 from portal_gateway.frontend.quota_guard import QuotaGuard
 from portal_gateway.frontend.quotas import QuotaParts, make_quotas
 from portal_gateway.frontend.rate_limiter import sweeping
-from portal_gateway.frontend.readings import of_certificate, of_limits, of_redis, of_relays
+from portal_gateway.frontend.readings import (
+    of_certificate,
+    of_databases,
+    of_limits,
+    of_quotas,
+    of_redis,
+    of_relays,
+)
 from portal_gateway.frontend.redirect import RedirectToHTTPS
 from portal_gateway.frontend.response_stream import StreamRules
 from portal_gateway.frontend.routes import build_tree
@@ -113,6 +120,8 @@ class Gateway(MultiService):
         self._measured.read(of_relays, lambda: self._router)
         self._measured.read(of_limits, lambda: self.tables)
         self._measured.read(of_redis, lambda: self.redis)
+        self._measured.read(of_databases, self._databases.values)
+        self._measured.read(of_quotas, lambda: self._quotas)
 
         def serve(resource: IResource) -> Site:
             site = Site(

@@ -156,6 +156,22 @@ def test_requests_at_once_are_answered_in_any_order():
     served.finish()
 
 
+def test_the_site_knows_the_exchanges_that_are_under_way():
+    noting = Noting()
+    served = HTTP2(noting)
+    assert list(served.site.under_way) == []
+    for _ in range(3):
+        served.ask()
+    under_way = [request.exchange for request in noting.requests]
+    assert list(served.site.under_way) == under_way
+    noting.requests[1].answer(b"ok")
+    assert list(served.site.under_way) == [under_way[0], under_way[2]]
+    served.turn()
+    served.client.transport.abortConnection()
+    served.turn()
+    assert list(served.site.under_way) == []
+
+
 def test_one_stream_too_many_is_refused_and_can_be_tried_again():
     noting = Noting()
     served = HTTP2(noting)

@@ -81,7 +81,9 @@ def test_it_counts_while_it_is_switched_on_and_keeps_what_it_counted(clock):
 def test_a_part_is_looked_for_at_each_scrape(clock):
     measured = Measured(OPEN, clock, clock.seconds)
     parts = [None, 3, 4]
-    measured.read(lambda part: [Reading("portal_gateway_redis_in_flight", part)], lambda: parts.pop(0))
+    measured.read(
+        lambda part: [Reading("portal_gateway_redis_in_flight", part)], lambda: parts.pop(0)
+    )
     name = ("portal_gateway_redis_in_flight",)
     assert [told(measured).get(name) for _ in range(3)] == [None, 3, 4]
 

@@ -149,6 +149,9 @@ def test_it_tells_what_happened(make):
     at_tool = ("/peer/{lease}", "GET", "tool")
     assert found["portal_gateway_request_duration_seconds_count", *at_tool] == 3
     assert found["portal_gateway_rate_limit_hits_total", "tester", "tool"] == 1
+    assert found["portal_gateway_limit_hits_total", "rate_limit.per_key"] == 1
+    assert found["portal_gateway_limit_hits_total", "rate_limit.per_lease"] == 0
+    assert found["portal_gateway_requests_in_progress",] == 1, "the scrape itself"
     assert found["portal_gateway_errors_total", "rate_limit_exceeded", "tool"] == 1
     assert found["portal_gateway_errors_total", "_unmatched", "invalid_api_key"] == 1
     assert found["portal_gateway_active_connections",] == 4
@@ -178,6 +181,55 @@ def test_it_tells_limits_and_timeouts(make):
     assert found["portal_gateway_limit_hits_total", "header"] == 1
     assert found["portal_gateway_timeouts_total", "header"] == 1
     assert found["portal_gateway_errors_total", "", "header_fields_too_large"] == 1
+
+
+def test_bytes_are_told_while_they_flow(make):
+    world = make()
+    wire = world.ask("/peer/tool/", method="POST", fields=["Content-Length: 9"])
+    names = (
+        "portal_gateway_requests_in_progress",
+        "portal_gateway_request_body_bytes_total",
+        "portal_gateway_response_body_bytes_total",
+    )
+    before = told(world)
+    wire.send(b"12345")
+    world.origin.wires[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123")
+    world.reactor.settle()
+    during = told(world)
+    assert [during[name,] - before[name,] for name in names[:2]] == [0, 5]
+    wire.send(b"6789")
+    world.origin.wires[0].send(b"456789")
+    world.reactor.settle()
+    after = told(world)
+    assert [after[name,] - before[name,] for name in names[:2]] == [-1, 9]
+    scrapes = [s[names[2],] for s in (before, during, after)]
+    assert scrapes == sorted(scrapes)
+    body = b"HTTP/1.1 200 OK"
+    assert after["portal_gateway_requests_in_progress",] == 1
+    assert wire.received.endswith(b"123456789")
+    assert body in wire.received
+
+
+def test_it_tells_quotas_and_the_database(make, tmp_path):
+    config = (
+        CONFIG
+        + f"""
+database: {{file: "{tmp_path}/state.sqlite"}}
+quotas: {{daily: {{tester: {{requests: 1}}}}}}
+"""
+    )
+    world = make(config)
+    world.ask("/peer/tool/")
+    world.origin.wires[0].send(OK)
+    world.reactor.settle()
+    assert answer(world.ask("/peer/tool/"))[0] == 429
+    found = told(world)
+    assert found["portal_gateway_limit_hits_total", "quotas"] == 1
+    assert found["portal_gateway_errors_total", "quota_exceeded", "tool"] == 1
+    assert found["portal_gateway_database_up", "sqlite"] == 1
+    assert found["portal_gateway_database_transactions_total", "sqlite"] >= 1
+    assert found["portal_gateway_database_failures_total", "sqlite"] == 0
+    assert found["portal_gateway_database_in_flight", "sqlite"] == 0
 
 
 def test_no_secret_path_or_query_is_told(make):
@@ -216,5 +268,6 @@ def test_every_metric_that_is_told_is_listed_and_the_fixed_ones_fit():
 
 def test_what_is_not_there_is_not_told(make):
     names = {key[0] for key in told(make())}
-    assert not [name for name in names if "redis" in name or "certificate" in name]
+    absent = ("redis", "certificate", "database")
+    assert not [name for name in names if any(word in name for word in absent)]
     assert not [name for name in names if "round_trip" in name]

@@ -135,6 +135,28 @@ def test_after_the_handshake_the_deadlines_are_those_of_the_channel(world):
     world.stop()
 
 
+def test_handshakes_are_counted_and_the_certificate_s_end_is_told(tmp_path):
+    config = CONFIG % ONE.write(tmp_path) + 'metrics: {listen: "127.0.0.1:9090"}\n'
+    world = SecureWorld(config)
+    world.connect_tls()
+    world.connect_tls(b"h2")
+    world.connect_tls(b"imap")
+    world.plain(8080).send(b"GET / HTTP/1.1\r\n")
+    world.plain(8080)
+    world.reactor.settle()
+    world.reactor.advance(10.1)
+    wire = world.ask("/metrics", key=None, wire=world.plain(9090))
+    told = head_of(wire.received)[2].decode().splitlines()
+    name = "portal_gateway_tls_handshakes_total"
+    assert f'{name}{{result="completed"}} 2.0' in told
+    assert f'{name}{{result="failed"}} 3.0' in told
+    assert 'portal_gateway_timeouts_total{kind="handshake"} 1.0' in told
+    expiry = "portal_gateway_tls_certificate_expiry_timestamp_seconds"
+    (expires,) = [float(line.split()[1]) for line in told if line.startswith(f"{expiry} ")]
+    assert expires == ONE.certificate.not_valid_after_utc.timestamp()
+    world.stop()
+
+
 def test_stopping_ends_handshakes(world):
     wire = world.plain(8080)
     world.stop()

@@ -162,6 +162,21 @@ def test_a_key_is_sent_once(world):
     assert world.origin.wires == []
 
 
+def test_open_ones_are_counted_and_their_bytes_while_they_are_open(world):
+    client, lease = world.open()
+    site = world.gateway.site
+    client.send((TEXT, b"a question"))
+    (exchange,) = site.under_way
+    assert site.websockets == 1
+    assert exchange.bytes_in > len(b"a question")
+    client.wire.transport.loseConnection()
+    world.reactor.settle()
+    lease.wire.transport.loseConnection()
+    world.reactor.settle()
+    assert site.websockets == 0
+    assert list(site.under_way) == []
+
+
 def test_only_get_opens_one(world):
     wire = world.ask("/peer/tool/", method="POST", fields=["Upgrade: websocket", *UPGRADE])
     assert problem(wire)[:2] == (400, "bad_request")

@@ -89,7 +89,7 @@ def test_3_1_a_request_is_told_in_both_formats():
     assert told[bucket, "+Inf", *at] == told[bucket, *sorted(["120.0", *at])] == 1
     assert told[bucket, *sorted(["0.05", *at])] == 1
     assert told[bucket, *sorted(["0.025", *at])] == 0
-    assert told["portal_gateway_response_body_bytes_total",] == 7
+    assert metrics.requests.bytes_out == 7
     assert told["process_start_time_seconds",] > 0
     classic = generate_latest(metrics.registry)
     assert b"secret-path" not in classic

@@ -8,6 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from twisted.python.failure import Failure
 
+import portal_gateway.store.api_key_rows  # noqa: F401 - its tables are of METADATA too
 from portal_gateway.config.database import DatabaseSection
 from portal_gateway.store.api_key_rows import API_KEYS
 from portal_gateway.store.database import (
@@ -124,6 +125,32 @@ def test_another_process_that_holds_it_is_waited_for_and_then_given_up(database,
     other.execute("COMMIT")
     other.close()
     assert result(database.run(count_rows)) == 1
+
+
+def test_what_became_of_work_is_counted(section):
+    threads = NoThreads()
+    database = Database(section, threads)
+    figures = database.figures
+    assert (figures.usable, figures.done, figures.failures, figures.in_flight) == (None, 0, 0, 0)
+    result(database.run(count_rows))
+    assert (figures.usable, figures.done, figures.failures, figures.in_flight) == (True, 1, 0, 0)
+    with pytest.raises(KeyError):
+        result(database.run(lambda connection: {}["a defect is not the database's"]))
+    assert (figures.usable, figures.done, figures.failures, figures.in_flight) == (True, 1, 0, 0)
+    threads.held = True
+    waiting = database.run(count_rows)
+    assert figures.in_flight == 1
+    threads.release()
+    assert result(waiting) == 0
+    other = sqlite3.connect(section.file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(DatabaseUnavailable):
+        result(database.run(count_rows))
+    other.close()
+    assert (figures.usable, figures.done, figures.failures, figures.in_flight) == (False, 2, 1, 0)
+    result(database.run(count_rows))
+    assert (figures.usable, figures.done, figures.failures) == (True, 3, 1)
+    database.close()
 
 
 def test_a_file_that_is_none(section):

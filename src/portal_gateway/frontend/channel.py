@@ -321,6 +321,12 @@ class HTTPChannel(Protocol):
         self._resume(_BODY)
 
     @property
+    def under_way(self) -> list[Exchange]:
+        """The exchange that is not over, if there is one."""
+        request = self._request
+        return [] if request is None or request.over else [request.exchange]
+
+    @property
     def in_body(self) -> bool:
         """Whether the body of the request is still being read."""
         return self._reader.in_body

@@ -28,6 +28,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from portal_gateway.errors import fault
+from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.closing import Closing
 from portal_gateway.frontend.deadlines import Deadlines
 from portal_gateway.frontend.http2_intake import Intake, refuse_body
@@ -152,6 +153,12 @@ class HTTP2Connection(Protocol):
         self._outlet.discard()
         self._end_all("the client went away")
         self.site.disconnected(self)
+
+    @property
+    def under_way(self) -> list[Exchange]:
+        """The exchanges that are not over."""
+        requests = [stream.request for stream in self._streams.values()]
+        return [each.exchange for each in requests if each is not None and not each.over]
 
     def _end_all(self, why: str) -> None:
         streams = list(self._streams.values())

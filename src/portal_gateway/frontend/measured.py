@@ -42,7 +42,9 @@ class Measured(MultiService):
         self.sites: list[Site] = []
         self.reloads = ReloadResults(wall_clock)
         self.root = NothingHere()
+        self._told_in = self._told_out = 0
         self.read(of_sites, lambda: self.sites)
+        self._metrics.sources.append(self._of_bodies)
         self.read(of_reloads, lambda: self.reloads)
         self.use(section)
 
@@ -66,6 +68,23 @@ class Measured(MultiService):
                 yield from source(part)
 
         self._metrics.sources.append(readings)
+
+    def _of_bodies(self) -> Iterator[Reading]:
+        """What is under way, and the bytes both ways, of requests that are not over too."""
+        requests = self._metrics.requests
+        bytes_in, bytes_out = requests.bytes_in, requests.bytes_out
+        count = 0
+        for site in self.sites:
+            for exchange in site.under_way:
+                count += 1
+                bytes_in += exchange.bytes_in
+                bytes_out += exchange.bytes_out
+        # An answer can be taken back before it leaves, and what it had counted with it.
+        self._told_in = max(self._told_in, bytes_in)
+        self._told_out = max(self._told_out, bytes_out)
+        yield Reading("portal_gateway_requests_in_progress", count)
+        yield Reading("portal_gateway_request_body_bytes_total", self._told_in)
+        yield Reading("portal_gateway_response_body_bytes_total", self._told_out)
 
     def exchange_over(self, exchange: Exchange) -> None:
         """Count a request that is over."""

@@ -14,6 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.channel import HTTPChannel
 from portal_gateway.frontend.http2_connection import HTTP2Connection
 from portal_gateway.frontend.outlet import Transport
@@ -65,6 +66,7 @@ class Negotiation(Protocol):
     def handshakeCompleted(self) -> None:
         """Both sides know who they are and what they speak."""
         self._leave()
+        self._site.handshakes += 1
         make = _SPOKEN.get(self.transport.negotiatedProtocol or _UNNAMED)
         if make is None:
             # acme-tls/1: the handshake was all that the authority came for (RFC 8737 section 3).
@@ -83,7 +85,13 @@ class Negotiation(Protocol):
         if self._spoken is not None:
             self._spoken.connectionLost(reason)
         elif self._deadline is not None:
+            self._site.failed_handshakes += 1
             self._leave()
+
+    @property
+    def under_way(self) -> list[Exchange]:
+        """Nothing was asked yet."""
+        return []
 
     def drain(self) -> None:
         """Nothing was asked yet."""

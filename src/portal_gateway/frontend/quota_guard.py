@@ -85,6 +85,8 @@ class QuotaGuard:
         """The verdict, and what goes with it: bytes are counted, warnings are given."""
         if admitted:
             exchange.quota_flow = self._table.begin(exchange, account)
+        else:
+            self._table.refused += 1
         if comes_to_its_end(current):
             exchange.response_fields += warning_fields(current, now)
         return None if admitted else quota_refusal(current, now)

@@ -1,8 +1,9 @@
 """What metrics tell of the parts of a running gateway, read from them when it is asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from portal_gateway.frontend.quotas import QuotaParts
 from portal_gateway.frontend.site import Site
 from portal_gateway.observe.metrics import Reading
 from portal_gateway.observe.reload_results import ReloadResults
@@ -13,12 +14,15 @@ from portal_gateway.relay.session import State
 from portal_gateway.tls.rotation import Rotation
 
 if TYPE_CHECKING:
+    from portal_gateway.store.database import Database, DatabaseFigures
     from portal_gateway.store.redis import RedisScripts
 
 __all__ = [
     "MOST_RELAYS",
     "of_certificate",
+    "of_databases",
     "of_limits",
+    "of_quotas",
     "of_redis",
     "of_relays",
     "of_reloads",
@@ -43,6 +47,10 @@ def of_sites(sites: Sequence[Site]) -> Iterator[Reading]:
     yield Reading("portal_gateway_active_connections", sum(site.connections for site in sites))
     yield Reading("portal_gateway_websockets", sum(site.websockets for site in sites))
     yield Reading("portal_gateway_streams", sum(len(site.streams) for site in sites))
+    handshakes = sum(site.handshakes for site in sites)
+    yield Reading("portal_gateway_tls_handshakes_total", handshakes, ("completed",))
+    failed = sum(site.failed_handshakes for site in sites)
+    yield Reading("portal_gateway_tls_handshakes_total", failed, ("failed",))
     for limit in sites[0].limit_hits if sites else ():
         hits = sum(site.limit_hits[limit] for site in sites)
         kind = _TIMEOUTS.get(limit)
@@ -94,9 +102,21 @@ def _of_relay(labels: tuple[str], relays: Sequence[Relay]) -> Iterator[Reading]:
 
 
 def of_limits(tables: Tables) -> Iterator[Reading]:
-    """The buckets of the rate limits."""
+    """The buckets of the rate limits, and what they refused."""
+    for limit, table in (
+        ("rate_limit.global", tables.everything),
+        ("rate_limit.per_key", tables.keys),
+        ("rate_limit.per_lease", tables.leases),
+        ("rate_limit.failed_auth", tables.addresses),
+    ):
+        yield Reading("portal_gateway_limit_hits_total", table.refused, (limit,))
     yield Reading("portal_gateway_rate_limit_buckets", len(tables))
     yield Reading("portal_gateway_rate_limit_buckets_forgotten_total", tables.forgotten)
+
+
+def of_quotas(quotas: QuotaParts) -> Iterator[Reading]:
+    """What the quotas refused."""
+    yield Reading("portal_gateway_limit_hits_total", quotas.keeper.table.refused, ("quotas",))
 
 
 def of_redis(redis: "RedisScripts") -> Iterator[Reading]:
@@ -108,6 +128,23 @@ def of_redis(redis: "RedisScripts") -> Iterator[Reading]:
     yield Reading("portal_gateway_redis_fallbacks_total", figures.fallbacks)
     yield Reading("portal_gateway_redis_attempts_total", figures.attempts)
     yield Reading("portal_gateway_redis_in_flight", redis.in_flight)
+
+
+def of_databases(databases: "Iterable[Database]") -> Iterator[Reading]:
+    """The health of the databases. Those with one driver are told together."""
+    by_driver: dict[str, list[DatabaseFigures]] = {}
+    for database in databases:
+        by_driver.setdefault(database.driver, []).append(database.figures)
+    for driver, figures in by_driver.items():
+        labels = (driver,)
+        up = all(each.usable for each in figures)
+        yield Reading("portal_gateway_database_up", up, labels)
+        done = sum(each.done for each in figures)
+        yield Reading("portal_gateway_database_transactions_total", done, labels)
+        failures = sum(each.failures for each in figures)
+        yield Reading("portal_gateway_database_failures_total", failures, labels)
+        in_flight = sum(each.in_flight for each in figures)
+        yield Reading("portal_gateway_database_in_flight", in_flight, labels)
 
 
 def of_certificate(rotation: Rotation) -> Iterator[Reading]:

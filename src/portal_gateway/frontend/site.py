@@ -3,7 +3,7 @@
 import time
 import typing
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -47,6 +47,10 @@ class Connection(typing.Protocol):
 
     client_host: str
 
+    @property
+    def under_way(self) -> list[Exchange]:
+        """The exchanges that are not over."""
+
     def drain(self) -> None:
         """The gateway will stop: tell the client where a protocol can tell it beforehand."""
 
@@ -75,7 +79,8 @@ class Site(Factory[Any]):
     for each request when its response has been handed to the transport or will never be complete;
     ``make_request_id`` gets the ``X-Request-ID`` that a client sent once, or None. ``streams``
     watches the responses that have no length. ``limit_hits`` counts how often each limit of
-    ``limits`` was met, ``websockets`` how many are open.
+    ``limits`` was met, ``websockets`` how many are open, ``handshakes`` and ``failed_handshakes``
+    how many of TLS came to their end.
     """
 
     noisy = False
@@ -101,6 +106,8 @@ class Site(Factory[Any]):
         self.streams = StreamWatch(clock, streams or StreamRules())
         self.limit_hits = dict.fromkeys(LIMIT_NAMES, 0)
         self.websockets = 0
+        self.handshakes = 0
+        self.failed_handshakes = 0
         self.render_problem = render_problem
         self.make_request_id = make_request_id
         self._proxies = proxies
@@ -123,6 +130,12 @@ class Site(Factory[Any]):
     def connections(self) -> int:
         """Connections that are open."""
         return len(self._channels)
+
+    @property
+    def under_way(self) -> Iterator[Exchange]:
+        """The exchanges of all connections that are not over."""
+        for channel in self._channels:
+            yield from channel.under_way
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """A channel, or something that drops a connection above the limits."""

@@ -68,15 +68,24 @@ METRICS: Final = (
         ("metric",),
     ),
     # Connections of clients.
+    Listed(
+        "portal_gateway_requests_in_progress", "gauge", "Requests that are not over, as WebSockets."
+    ),
     Listed("portal_gateway_active_connections", "gauge", "Connections of clients that are open."),
     Listed("portal_gateway_websockets", "gauge", "WebSockets that are open."),
     Listed(
         "portal_gateway_streams", "gauge", "Responses without a length that are under way, as SSE."
     ),
     Listed(
+        "portal_gateway_tls_handshakes_total",
+        "counter",
+        "TLS handshakes with clients that came to their end: completed or failed.",
+        ("result",),
+    ),
+    Listed(
         "portal_gateway_limit_hits_total",
         "counter",
-        "Times that a limit of gateway.limits was met, by its name.",
+        "Times that a limit was met: one of gateway.limits, a rate limit, or a quota.",
         ("limit",),
     ),
     Listed(
@@ -145,6 +154,30 @@ METRICS: Final = (
     Listed("portal_gateway_redis_fallbacks_total", "counter", "Requests decided without Redis."),
     Listed("portal_gateway_redis_attempts_total", "counter", "Attempts to connect to Redis."),
     Listed("portal_gateway_redis_in_flight", "gauge", "Questions to Redis without an answer."),
+    Listed(
+        "portal_gateway_database_up",
+        "gauge",
+        "Whether the last work in a database was done.",
+        ("driver",),
+    ),
+    Listed(
+        "portal_gateway_database_transactions_total",
+        "counter",
+        "Work done in a database.",
+        ("driver",),
+    ),
+    Listed(
+        "portal_gateway_database_failures_total",
+        "counter",
+        "Work that a database did not do, or not in time.",
+        ("driver",),
+    ),
+    Listed(
+        "portal_gateway_database_in_flight",
+        "gauge",
+        "Work in a database that is under way or waits.",
+        ("driver",),
+    ),
     # The configuration.
     Listed(
         "portal_gateway_reload_total",

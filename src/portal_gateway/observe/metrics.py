@@ -94,8 +94,6 @@ class Metrics(Collector):
             yield Reading("portal_gateway_errors_total", tally.count, pair)
         for pair, tally in requests.limit_hits.items():
             yield Reading("portal_gateway_rate_limit_hits_total", tally.count, pair)
-        yield Reading("portal_gateway_request_body_bytes_total", requests.bytes_in)
-        yield Reading("portal_gateway_response_body_bytes_total", requests.bytes_out)
         for metric, count in (
             ("requests", requests.folded_rows),
             ("errors", requests.errors.folded),

@@ -53,7 +53,10 @@ class Flow:
 
 
 class QuotaTable:
-    """The accounts. They outlive a configuration. ``capacity`` is how many there are at most."""
+    """The accounts. They outlive a configuration. ``capacity`` is how many there are at most.
+
+    ``refused`` counts requests for which a quota was used up.
+    """
 
     def __init__(self, capacity: int = MOST_ACCOUNTS) -> None:
         self._half = max(1, capacity // 2)
@@ -63,6 +66,7 @@ class QuotaTable:
         self._flows: set[Flow] = set()
         self._batch: Batch | None = None
         self._batches = 0
+        self.refused = 0
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

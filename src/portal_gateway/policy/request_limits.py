@@ -135,12 +135,16 @@ class RequestLimits:
             yield -(-next_one // SECOND) if time else 0
 
     def refusal(self, until_full: Sequence[int]) -> GatewayError:
-        """The error that names the limits without a token, and says when all have one."""
+        """The error that names the limits without a token, and says when all have one.
+
+        Each of them has refused a request then.
+        """
         longest = 0
         reached = []
         for limit, time in zip(self._limits, until_full, strict=True):
             wait = limit.bucket.rate.wait(time)
             if wait:
+                limit.bucket.table.refused += 1
                 reached.append(f"{limit.limit.words} {_OF_WHAT[limit.name]}")
                 longest = max(longest, wait)
         seconds = max(1, -(-longest // SECOND))

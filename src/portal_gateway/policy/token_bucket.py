@@ -66,15 +66,16 @@ class BucketTable:
 
     There are at most ``capacity``. Buckets that have filled up are found by `sweep`, which goes
     through the table a part at a time. ``forgotten`` counts those that were given up while they
-    were not full, because the table was.
+    were not full, because the table was, ``refused`` requests for which a bucket had no token.
     """
 
-    __slots__ = ("_ahead", "_size_before", "capacity", "forgotten", "moments")
+    __slots__ = ("_ahead", "_size_before", "capacity", "forgotten", "moments", "refused")
 
     def __init__(self, capacity: int = MAX_BUCKETS) -> None:
         self.moments: dict[str, int] = {}
         self.capacity = capacity
         self.forgotten = 0
+        self.refused = 0
         # The keys that are still to be looked at, the oldest last, and how many buckets there were.
         self._ahead: list[str] = []
         self._size_before = 0

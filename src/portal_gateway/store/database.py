@@ -11,6 +11,7 @@ so that one which reads and then writes is not refused because another wrote in 
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -26,7 +27,14 @@ from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.postgres_dsn import dsn_parameters
 from portal_gateway.store.threads import Busy, Threads
 
-__all__ = ["Database", "DatabaseUnavailable", "open_engine", "postgres_parameters", "threads_of"]
+__all__ = [
+    "Database",
+    "DatabaseFigures",
+    "DatabaseUnavailable",
+    "open_engine",
+    "postgres_parameters",
+    "threads_of",
+]
 
 T = TypeVar("T")
 
@@ -39,6 +47,20 @@ class DatabaseUnavailable(Exception):
     """The database cannot be used now. The argument says why, for the log."""
 
 
+@dataclass(slots=True)
+class DatabaseFigures:
+    """What there is to measure.
+
+    ``usable`` is what came of the last work, ``None`` before there was any; ``done`` counts what
+    was done, ``failures`` what could not be, ``in_flight`` is what is under way or waits.
+    """
+
+    usable: bool | None = None
+    done: int = 0
+    failures: int = 0
+    in_flight: int = 0
+
+
 class Database:
     """Runs work in ``threads``. With a ``clock`` nobody waits for longer than the section says.
 
@@ -48,6 +70,8 @@ class Database:
     def __init__(
         self, section: DatabaseSection, threads: Threads, clock: IReactorTime | None = None
     ) -> None:
+        self.driver = section.driver
+        self.figures = DatabaseFigures()
         self._threads = threads
         self._clock = clock
         self._timeout = section.timeout
@@ -57,10 +81,22 @@ class Database:
 
     def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """What ``work`` gives, once it is committed. Fails with `DatabaseUnavailable`."""
+        self.figures.in_flight += 1
         done: Deferred[T] = self._threads.run(partial(self._in_transaction, work))
         if self._clock is not None:
             done.addTimeout(self._timeout, self._clock)
-        return done.addErrback(_unavailable)
+        return done.addErrback(_unavailable).addBoth(self._over)
+
+    def _over(self, result: T) -> T:
+        figures = self.figures
+        figures.in_flight -= 1
+        if not isinstance(result, Failure):
+            figures.usable = True
+            figures.done += 1
+        elif result.check(DatabaseUnavailable):
+            figures.usable = False
+            figures.failures += 1
+        return result
 
     def run_here(self, work: Callable[[Connection], T]) -> T:
         """The same in this thread, for commands. Raises `DatabaseUnavailable`."""
