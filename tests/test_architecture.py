@@ -35,8 +35,9 @@ ALLOWED = {
     "testing": {"wire", "relay", "config", "errors"},
     "signals": set(),
     "sd_notify": set(),
-    "service": {
-        "signals",
+    "reloading": {"relay", "store", "observe", "config"},
+    "gateway": {
+        "reloading",
         "sd_notify",
         "wire",
         "policy",
@@ -50,7 +51,8 @@ ALLOWED = {
         "exchange",
         "tls",
     },
-    "demo": {"testing", "service", "relay", "config", "wire", "observe", "errors"},
+    "service": {"gateway", "signals", "sd_notify", "relay", "observe", "config"},
+    "demo": {"testing", "gateway", "relay", "config", "wire", "observe", "errors"},
     "keys_command": {"config", "key_actions"},
     "key_actions": {"config", "policy", "store"},
     "quota_actions": {"service", "frontend", "policy", "store", "config", "exchange", ""},
@@ -58,6 +60,7 @@ ALLOWED = {
     "cli": {
         "keys_command",
         "quota_command",
+        "gateway",
         "service",
         "sd_notify",
         "demo",

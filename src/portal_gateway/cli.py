@@ -16,6 +16,7 @@ from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import LEASE_LABEL, Config
 from portal_gateway.config.report import describe, describe_faults
 from portal_gateway.demo.command import Demo
+from portal_gateway.gateway import Gateway
 from portal_gateway.keys_command import add_keys_command
 from portal_gateway.observe.logs import Log
 from portal_gateway.quota_command import add_quota_command
@@ -88,7 +89,14 @@ def _run(options: argparse.Namespace) -> None:
     config = _load(options.config)
     notifier = notifier_of(os.environ)
     service.run(
-        lambda reactor, log: service.Gateway(reactor, config, log, _announce, notifier=notifier),
+        lambda reactor, log: Gateway(
+            reactor,
+            config,
+            log,
+            _announce,
+            load=service.loading(options.config),
+            notifier=notifier,
+        ),
         level=config.logging.level,
         style=config.logging.format,
     )

@@ -123,7 +123,7 @@ def _read_redis(settings: RedisSection, counts: Sequence[Count]) -> list[Totals]
             found.append((yield asked))
         except StoreUnavailable as error:
             found.append(error)
-        redis.stop()
+        redis.close()
 
     service.ask(read)
     (answer,) = found

@@ -1,11 +1,12 @@
-"""What SIGTERM and SIGINT do: the first lets everything come to an end, the second ends it."""
+"""What signals do: SIGTERM and SIGINT let everything come to an end, SIGHUP reloads."""
 
 import signal
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from twisted.logger import Logger
 
-__all__ = ["Hurried", "end_by_signals"]
+__all__ = ["Hurried", "end_by_signals", "reload_by_signal"]
 
 _log = Logger()
 
@@ -42,3 +43,8 @@ def end_by_signals(reactor: Any, service: object) -> None:
 
     for number in ENDING:
         signal.signal(number, lambda number, _frame: reactor.callFromThread(end, number))
+
+
+def reload_by_signal(reactor: Any, reload: Callable[[], object]) -> None:
+    """Have SIGHUP call ``reload`` in the reactor's thread."""
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(reload))

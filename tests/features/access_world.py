@@ -100,10 +100,13 @@ class AccessWorld(World):
             f'  "{name}": {{url: "http://127.0.0.1:{FIRST_ORIGIN_PORT + number}"}}\n'
             for number, name in enumerate(origins)
         )
-        super().__init__(
-            f"{config}\nportal:\n  relays:\n{listed}leases:\n{urls}{leases}", origin=False
-        )
+        self.ways = f"\nportal:\n  relays:\n{listed}leases:\n{urls}{leases}"
+        super().__init__(config + self.ways, origin=False)
         self.reactor.advance(1)
+
+    def reconfigure(self, config):
+        """Other rules over the same leases."""
+        super().reconfigure(config + self.ways)
 
     def open_upstreams(self):
         self.relay = self.session = None

@@ -121,14 +121,12 @@ lease_acl:
 
 
 def test_acl_rules_hot_reloadable(world):
-    """New rules are a new tree. It takes the place of the old one between two requests, on
-    connections of clients and leases that stay."""
-    gateway = world.gateway
+    """New rules take the place of the old ones between two requests, on connections of clients
+    and leases that stay."""
     wire = world.ask("/peer/private/", key=OTHER)
     assert json.loads(head_of(wire.received)[2])["error"] == DENIED
     wire.received = b""
-    config = load_config_text(f"lease_acl: {{private: [other]}}\n{KEYS}", "new", {})
-    gateway.site.resource = gateway.tree(config)
+    world.reconfigure(f"lease_acl: {{private: [other]}}\n{KEYS}")
     world.ask("/peer/private/", key=OTHER, wire=wire)
     assert head_of(wire.received)[2] == b"private"
     wire.received = b""

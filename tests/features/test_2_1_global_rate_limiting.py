@@ -82,6 +82,6 @@ def test_no_memory_leaks(limited):
         world.admitted()
         world.admitted(target="/peer/second/", key="sk_live_premium")
         world.ask(key="sk_live_bad_0123")
-        assert len(world.gateway.tables) == 6
+        assert len(world.gateway.sources.tables) == 6
         world.reactor.advance(5)
-        assert len(world.gateway.tables) == 0
+        assert len(world.gateway.sources.tables) == 0

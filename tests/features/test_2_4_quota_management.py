@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 from twisted.logger import globalLogPublisher
 
-from portal_gateway import service
 from tests.frontend.gateway_world import head_of
 from tests.frontend.raw_frames import BINARY
 from tests.frontend.websocket_world import Sockets
@@ -68,10 +67,8 @@ class Metered(Sockets):
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    made = SimpleNamespace(now=NOW)
-    monkeypatch.setattr(service, "time", SimpleNamespace(time=lambda: made.now))
-    return made
+def clock():
+    return SimpleNamespace(now=NOW)
 
 
 @pytest.fixture
@@ -79,7 +76,7 @@ def worlds(tmp_path, clock):
     made = []
 
     def make(quotas=QUOTAS, keys=KEYS):
-        made.append(Metered(keys + quotas, directory=tmp_path))
+        made.append(Metered(keys + quotas, directory=tmp_path, wall_clock=lambda: clock.now))
         return made[-1]
 
     yield make

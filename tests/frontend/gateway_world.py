@@ -2,12 +2,13 @@
 
 import io
 import json
+import time
 
 from twisted.internet.protocol import Factory, Protocol
 
 from portal_gateway.config.loading import load_config_text
+from portal_gateway.gateway import Gateway
 from portal_gateway.observe.logs import Log
-from portal_gateway.service import Gateway
 from portal_gateway.testing.memory_reactor import MemoryReactor
 from portal_gateway.testing.threads import NoThreads
 
@@ -85,7 +86,7 @@ class Client(Factory):
 class World:
     """The gateway, its log, an origin, and as many clients as a test wants."""
 
-    def __init__(self, config=CONFIG, *, origin=True, directory=None):
+    def __init__(self, config=CONFIG, *, origin=True, directory=None, wall_clock=time.time):
         self.threads = NoThreads()
         self.reactor = MemoryReactor(now=1000.0)
         self.log_text = io.StringIO()
@@ -97,6 +98,7 @@ class World:
             log,
             self.announced.append,
             self.threads,
+            wall_clock=wall_clock,
         )
         self.origin = Origin()
         if origin:
@@ -104,6 +106,11 @@ class World:
         self.open_upstreams()
         self.gateway.privilegedStartService()
         self.gateway.startService()
+        self.reactor.settle()
+
+    def reconfigure(self, config):
+        """What a reload does, once the file was read."""
+        self.gateway.use(self.gateway.prepare(load_config_text(config, "test.yaml", {})))
         self.reactor.settle()
 
     def open_upstreams(self):

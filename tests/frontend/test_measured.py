@@ -61,18 +61,18 @@ def test_it_counts_while_it_is_switched_on_and_keeps_what_it_counted(clock):
     measured.startService()
     over(measured)
     assert clock.getDelayedCalls() == []
-    measured.use(OPEN)
+    measured.use(OPEN, None)
     over(measured)
     clock.advance(BEAT)
     assert requests(measured) == 1
     assert told(measured)["portal_gateway_event_loop_lag_seconds_count",] == 1
-    measured.use(MetricsSection(auth=False, series_budget=500))
+    measured.use(MetricsSection(auth=False, series_budget=500), None)
     over(measured)
     assert requests(measured) == 2
-    measured.use(OFF)
+    measured.use(OFF, None)
     assert clock.getDelayedCalls() == []
     over(measured)
-    measured.use(OPEN)
+    measured.use(OPEN, None)
     assert requests(measured) == 2
     measured.stopService()
     assert clock.getDelayedCalls() == []
@@ -102,19 +102,21 @@ def test_reloads_are_told(clock):
 
 
 @pytest.mark.parametrize(
-    ("section", "at_gateway", "at_its_own"),
+    ("section", "is_told", "at_its_own"),
     [
         (OPEN, True, False),
         (OFF, False, False),
-        (MetricsSection(auth=False, listen=("127.0.0.1:9", "tcp:9")), False, True),
+        (MetricsSection(auth=False, listen=("127.0.0.1:9", "tcp:9")), True, True),
         (MetricsSection(enabled=False, listen=("127.0.0.1:9", "tcp:9")), False, False),
     ],
 )
-def test_the_page_is_where_the_section_says(clock, section, at_gateway, at_its_own):
+def test_the_page_is_where_the_section_says(clock, section, is_told, at_its_own):
     measured = Measured(OPEN, clock, clock.seconds)
     rules = Rules(KeyTable([]))
     for before in (OPEN, MetricsSection(auth=False, listen=("127.0.0.1:9", "tcp:9"))):
-        measured.page(before, rules)
-        assert (measured.page(section, rules) is not None) == at_gateway
+        measured.use(before, measured.page(before, rules))
+        page = measured.page(section, rules)
+        measured.use(section, page)
+        assert (page is not None) == is_told
         own = measured.root.getStaticEntity(b"metrics")
         assert isinstance(own, MetricsPage) == at_its_own

@@ -130,7 +130,7 @@ def test_full_buckets_are_dropped_while_the_gateway_runs(limited):
     world = limited(GLOBAL + PER_KEY.replace("rate_limit:\n", ""))
     world.ask()
     world.ask(key=None)
-    tables = world.gateway.tables
+    tables = world.gateway.sources.tables
     assert len(tables) == 3
     world.reactor.advance(3)
     assert len(tables) == 0

@@ -15,9 +15,9 @@ from twisted.internet.protocol import Factory, Protocol
 from portal_gateway.config.loading import load_config_text
 from portal_gateway.config.model import LimitsSection
 from portal_gateway.errors import CAUSES
+from portal_gateway.gateway import Gateway
 from portal_gateway.observe.logs import Log
 from portal_gateway.relay.serving import PublishedLease
-from portal_gateway.service import Gateway
 from portal_gateway.wire.http1_head import METHODS
 from tests.frontend.gateway_world import KEY, Client, Wire
 from tests.frontend.serving import read_responses

@@ -190,7 +190,7 @@ def test_without_redis_each_gateway_counts_and_adds_it_later(worlds, logged):
     world.kill()
     assert statuses(world, 7) == [200] * 5 + [429] * 2
     assert world.used("daily")[0] == 3
-    assert world.gateway.redis.figures.fallbacks == 7
+    assert world.gateway.sources.now.redis.figures.fallbacks == 7
     world.back()
     assert world.used("daily") == world.used("monthly")
     assert world.used("daily")[0] == 8
@@ -219,7 +219,7 @@ def test_answers_that_make_no_sense_are_none(worlds, broken):
     world = worlds()
     world.fake.answers[COUNT.digest] = broken
     assert statuses(world, 1) == [200]
-    assert not world.gateway.redis.usable
+    assert not world.gateway.sources.now.redis.usable
 
 
 def test_redis_that_falls_silent_costs_a_request_the_timeout_and_no_more(worlds):
@@ -257,7 +257,7 @@ def test_closed_lets_none_pass(worlds):
 def test_many_are_added_in_parts(worlds):
     """Redis answers nobody else while a script runs."""
     world = worlds()
-    keeper = world.gateway._quotas.keeper
+    keeper = world.gateway.sources.now.quotas.keeper
     month = (Quota("monthly", 100, None),)
     for number in range(450):
         account = keeper.table.account(f"key-{number}", month, keeper.now())

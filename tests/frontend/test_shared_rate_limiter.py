@@ -150,7 +150,7 @@ def test_a_request_is_decided_by_one_question_for_all_its_buckets(shared):
         b"{portal-gateway}:limit:global:",
         b"{portal-gateway}:limit:lease:tool",
     }
-    assert len(world.gateway.tables) == 0
+    assert len(world.gateway.sources.tables) == 0
 
 
 def test_what_redis_refuses_is_refused(shared):
@@ -178,7 +178,7 @@ def test_2_5_fallback_to_local_limits(shared):
     world = shared()
     world.kill()
     assert world.admitted() == 6
-    assert world.gateway.redis.figures.fallbacks == 7
+    assert world.gateway.sources.now.redis.figures.fallbacks == 7
 
 
 def test_2_5_redis_failure_is_handled_gracefully(shared):
@@ -192,12 +192,12 @@ def test_2_5_redis_failure_is_handled_gracefully(shared):
     assert [Answer(wire).status for wire in waiting] == [204] * 5
     assert world.get().status == 204
     assert world.get().status == 429
-    assert world.gateway.redis.figures.fallbacks == 7
+    assert world.gateway.sources.now.redis.figures.fallbacks == 7
 
 
 def test_2_5_metrics_show_redis_health(shared):
     world = shared()
-    figures = world.gateway.redis.figures
+    figures = world.gateway.sources.now.redis.figures
     assert (figures.usable, figures.transitions) == (True, 0)
     world.kill()
     world.get()
@@ -205,7 +205,7 @@ def test_2_5_metrics_show_redis_health(shared):
     world.listen()
     world.reactor.advance(5)
     assert (figures.usable, figures.transitions) == (True, 2)
-    assert world.gateway.redis.figures.fallbacks == 1
+    assert world.gateway.sources.now.redis.figures.fallbacks == 1
 
 
 def test_one_line_is_logged_for_each_change_and_redis_is_used_again(shared):
@@ -232,7 +232,7 @@ def test_on_failure_open_admits_everything_and_tells_nothing(shared):
     answers = [world.get() for _ in range(20)]
     assert {answer.status for answer in answers} == {204}
     assert not any(b"RateLimit" in answer.fields for answer in answers)
-    assert world.gateway.redis.figures.fallbacks == 20
+    assert world.gateway.sources.now.redis.figures.fallbacks == 20
 
 
 def test_on_failure_closed_is_503_with_a_cause_of_its_own(shared):
@@ -276,8 +276,8 @@ def test_an_answer_that_makes_no_sense_is_a_failure(shared, answer):
     world = shared()
     world.fake.answers[TAKE.digest] = answer
     assert world.get().fields[b"RateLimit"] == b'"global";r=9;t=1, "lease";r=5;t=1'
-    assert world.gateway.redis.figures.fallbacks == 1
-    assert not world.gateway.redis.figures.usable
+    assert world.gateway.sources.now.redis.figures.fallbacks == 1
+    assert not world.gateway.sources.now.redis.figures.usable
     assert world.lines("cannot be asked: it answers what makes no sense")
 
 
@@ -296,10 +296,10 @@ def test_a_client_that_goes_away_while_redis_is_asked_leaves_nothing(shared):
     wire = world.send()
     wire.transport.abortConnection()
     world.reactor.settle()
-    assert world.gateway.redis.in_flight == 1
+    assert world.gateway.sources.now.redis.in_flight == 1
     world.reactor.advance(0.1)
-    assert world.gateway.redis.in_flight == 0
-    assert world.gateway.redis.figures.fallbacks == 0
+    assert world.gateway.sources.now.redis.in_flight == 0
+    assert world.gateway.sources.now.redis.figures.fallbacks == 0
 
 
 def test_where_there_is_no_limit_redis_is_not_asked(shared):

@@ -12,10 +12,10 @@ from twisted.logger import globalLogPublisher
 
 from portal_gateway.config.loading import load_config_text
 from portal_gateway.errors import CAUSES
+from portal_gateway.gateway import Gateway
 from portal_gateway.observe.logs import Log
 from portal_gateway.relay.backoff import MAX_WAIT
 from portal_gateway.relay.substream import CLOSE_WAIT
-from portal_gateway.service import Gateway
 from portal_gateway.testing.hostile import HostileApp, HostileRelay
 from portal_gateway.testing.memory_reactor import MemoryReactor
 from portal_gateway.testing.relay import EmbeddedRelay
@@ -169,7 +169,7 @@ class HostileWorld(gateway_world.World):
     @property
     def upstream(self):
         """The gateway's way to its relay."""
-        ((relay,),) = [service._relays for service in self.gateway if hasattr(service, "_relays")]
+        (relay,) = self.gateway.upstreams.router.relays
         return relay
 
     @property

@@ -211,7 +211,7 @@ class RouterTests(SynchronousTestCase):
         relay = FakeRelay(self.clock, listed("agent"))
         relay.relay.start()
         pool = Router({}, [relay.relay]).find("agent").pool
-        stopped = relay.relay.stop()
+        stopped = relay.relay.close()
         self.assertTrue(pool.closed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertNoResult(stopped)

@@ -153,7 +153,7 @@ class RedisWorld:
         return self.scripts.figures
 
     def stop(self):
-        self.scripts.stop()
+        self.scripts.close()
         self.reactor.settle()
         assert self.scripts.in_flight == 0
         assert self.redis.open == []

@@ -511,7 +511,7 @@ def test_stopping_fails_what_is_under_way_and_says_nothing(worlds, logged):
     logged()
     world.redis.silent = True
     asked = [Asked(world) for _ in range(3)]
-    world.scripts.stop()
+    world.scripts.close()
     assert {one.reason for one in asked} == {"the gateway is stopping"}
     assert not world.scripts.usable
     assert logged() == []
@@ -523,7 +523,7 @@ def test_it_can_be_stopped_while_it_tries(worlds, after):
     world.reactor.silent_ports.add(PORT)
     world.scripts.start()
     world.reactor.advance(after)
-    world.scripts.stop()
+    world.scripts.close()
     world.reactor.advance(10)
     assert world.reactor.getDelayedCalls() == []
 

@@ -21,10 +21,10 @@ from portal_gateway.config.model import (
     RelaySection,
 )
 from portal_gateway.demo.agent import agent_site
+from portal_gateway.gateway import Gateway
 from portal_gateway.observe.logs import Log
 from portal_gateway.relay.expose import Exposure
 from portal_gateway.relay.serving import LeaseState, PublishedLease
-from portal_gateway.service import Gateway
 from portal_gateway.testing.relay import EmbeddedRelay
 
 __all__ = ["Demo", "sentences"]

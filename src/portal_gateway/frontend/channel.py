@@ -321,12 +321,6 @@ class HTTPChannel(Protocol):
         self._resume(_BODY)
 
     @property
-    def under_way(self) -> list[Exchange]:
-        """The exchange that is not over, if there is one."""
-        request = self._request
-        return [] if request is None or request.over else [request.exchange]
-
-    @property
     def in_body(self) -> bool:
         """Whether the body of the request is still being read."""
         return self._reader.in_body
@@ -364,6 +358,10 @@ class HTTPChannel(Protocol):
             self._go_on()
 
     # Ending.
+
+    def requests(self) -> list[Request]:
+        """The one that has no complete answer yet, if there is one."""
+        return [] if self._request is None else [self._request]
 
     def drain(self) -> None:
         """Nothing is said before the next response, which tells that it is the last."""

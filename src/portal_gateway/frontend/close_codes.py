@@ -8,6 +8,7 @@ __all__ = [
     "GOING_AWAY",
     "INTERNAL_ERROR",
     "INVALID_PAYLOAD",
+    "POLICY_VIOLATION",
     "PROTOCOL_ERROR",
     "REASONS",
     "TOO_BIG",
@@ -17,6 +18,7 @@ __all__ = [
 GOING_AWAY: Final = 1001
 PROTOCOL_ERROR: Final = 1002
 INVALID_PAYLOAD: Final = 1007
+POLICY_VIOLATION: Final = 1008
 TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 

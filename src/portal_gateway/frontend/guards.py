@@ -48,9 +48,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADMIN_GUARDS",
+    "ASKED_AGAIN",
+    "ASKED_AGAIN_AT_LEASES",
     "GUARDS",
     "WHOAMI_GUARDS",
     "GuardedResource",
+    "Later",
+    "MakeRule",
     "Rule",
     "Rules",
     "Verdict",
@@ -71,10 +75,20 @@ over before it fires. Meanwhile nobody reads the request's body: of it no more i
 """
 
 
+class Later:
+    """What became of some rules: ``judge`` is the last word once others are in their place.
+
+    A request that waits for a verdict meanwhile must not pass by what held when it came.
+    """
+
+    judge: Callable[[Request, float], Verdict] | None = None
+
+
 class Rules(NamedTuple):
     """What the guards decide by, compiled from the configuration.
 
-    What is ``None`` decides nothing. ``monotonic`` is a clock that never goes back.
+    What is ``None`` decides nothing. ``monotonic`` is a clock that never goes back. ``later`` tells
+    of the rules that came after these.
     """
 
     keys: KeyTable
@@ -89,6 +103,7 @@ class Rules(NamedTuple):
     mcp_leases: LeaseSet | None = None
     find: Callable[[str], Route | Deferred[Route]] | None = None
     monotonic: Callable[[], float] = time.monotonic
+    later: Later | None = None
 
 
 def _addresses(rules: Rules) -> Rule | None:
@@ -192,6 +207,39 @@ def _admin_scope(_rules: Rules) -> Rule:
     return decide
 
 
+def _same_caller(rules: Rules) -> Rule:
+    keys = rules.keys
+
+    def decide(request: Request, now: float) -> Verdict:
+        exchange = request.exchange
+        caller = exchange.caller
+        if caller is None or caller.source != "file":
+            return None
+        found = keys.of_digest(caller.digest).verdict(now)
+        if isinstance(found, GatewayError):
+            return found
+        exchange.caller = found
+        return None
+
+    return decide
+
+
+def _same_scope(rules: Rules) -> Rule:
+    mcp = rules.mcp_leases
+
+    def decide(request: Request, _now: float) -> Verdict:
+        exchange = request.exchange
+        scopes = scopes_of(exchange.caller)
+        needed = required_scope(
+            exchange.method, request.head.index, is_websocket=exchange.is_websocket
+        )
+        if needed in scopes or (READ in scopes and mcp and mcp.has(exchange.lease_names)):
+            return None
+        return scope_refusal(needed)
+
+    return decide
+
+
 def _limits(rules: Rules) -> Rule | None:
     if rules.limiter is None:
         return None
@@ -236,6 +284,11 @@ ADMIN_GUARDS: Sequence[MakeRule] = (
 """Every guard in front of the administration, likewise."""
 
 
+ASKED_AGAIN: Sequence[MakeRule] = (_addresses, _same_caller, _addresses_of_caller)
+ASKED_AGAIN_AT_LEASES: Sequence[MakeRule] = (_same_scope, _lease_access, _addresses_of_lease)
+"""What is asked again about a request that was admitted by other rules than those of now."""
+
+
 WHOAMI_GUARDS: Sequence[MakeRule] = (_addresses, _authentication, _addresses_of_caller, _limits)
 """Every guard in front of what a caller is told about itself, likewise."""
 
@@ -246,9 +299,14 @@ class GuardedResource(Resource):
     isLeaf = True
 
     def __init__(
-        self, rules: Sequence[Rule], within: IResource, wall_clock: Callable[[], float]
+        self,
+        rules: Sequence[Rule],
+        within: IResource,
+        wall_clock: Callable[[], float],
+        later: Later | None = None,
     ) -> None:
         super().__init__()
+        self._later = later or Later()
         self._rules = tuple(rules)
         self._within = within
         self._wall_clock = wall_clock
@@ -271,6 +329,12 @@ class GuardedResource(Resource):
             else:
                 request.fail(verdict)
             return NOT_DONE_YET
+        judge = self._later.judge
+        if judge is not None:
+            refusal = judge(request, now)
+            if refusal is not None:
+                request.fail(refusal)
+                return NOT_DONE_YET
         return self._within.render(request)
 
     def _wait(self, verdict: Deferred[Verdict], rules: Iterator[Rule], request: Request) -> None:
@@ -307,4 +371,5 @@ def guarded(
     Without them, behind `GUARDS`.
     """
     made = [make_rule(rules) for make_rule in (GUARDS if guards is None else guards)]
-    return GuardedResource([rule for rule in made if rule is not None], within, wall_clock)
+    rules_made = [rule for rule in made if rule is not None]
+    return GuardedResource(rules_made, within, wall_clock, rules.later)

@@ -28,7 +28,6 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from portal_gateway.errors import fault
-from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.closing import Closing
 from portal_gateway.frontend.deadlines import Deadlines
 from portal_gateway.frontend.http2_intake import Intake, refuse_body
@@ -36,6 +35,7 @@ from portal_gateway.frontend.http2_protocol import MAX_HEADER_TABLE, MAX_STREAMS
 from portal_gateway.frontend.http2_stream import HTTP2Stream
 from portal_gateway.frontend.http2_waits import BODY_RATE, STALL, Waits
 from portal_gateway.frontend.outlet import Outlet, Transport
+from portal_gateway.frontend.request import Request
 from portal_gateway.relay.transport_buffers import limit_unsent
 from portal_gateway.relay.turn_writes import write_in_turn
 from portal_gateway.wire.http2_frames import (
@@ -153,12 +153,6 @@ class HTTP2Connection(Protocol):
         self._outlet.discard()
         self._end_all("the client went away")
         self.site.disconnected(self)
-
-    @property
-    def under_way(self) -> list[Exchange]:
-        """The exchanges that are not over."""
-        requests = [stream.request for stream in self._streams.values()]
-        return [each.exchange for each in requests if each is not None and not each.over]
 
     def _end_all(self, why: str) -> None:
         streams = list(self._streams.values())
@@ -392,6 +386,11 @@ class HTTP2Connection(Protocol):
             self._flush()
 
     # Ending.
+
+    def requests(self) -> list[Request]:
+        """Those that have no complete answer yet."""
+        found = [stream.request for stream in self._streams.values()]
+        return [request for request in found if request is not None]
 
     def drain(self) -> None:
         """Tell the client that its next requests belong on another connection (GOAWAY)."""

@@ -55,6 +55,10 @@ class Listener(Service):
         self._port: IListeningPort | None = None
         self.ready: Deferred[None] = Deferred()
 
+    def use(self, drain: DrainSection) -> None:
+        """Stop in this way, when it comes to that."""
+        self._drain = drain
+
     @property
     def port(self) -> int:
         """The number of the port that is listened on; 0 before, and for a UNIX socket."""

@@ -46,10 +46,15 @@ class Measured(MultiService):
         self.read(of_sites, lambda: self.sites)
         self._metrics.sources.append(self._of_bodies)
         self.read(of_reloads, lambda: self.reloads)
-        self.use(section)
+        self.use(section, None)
 
-    def use(self, section: MetricsSection) -> None:
-        """Count by ``section`` from now on. What was counted is kept."""
+    def use(self, section: MetricsSection, page: IResource | None) -> None:
+        """Count by ``section`` from now on. What was counted is kept.
+
+        ``page`` is the one of a listener of its own, if it has one.
+        """
+        own = NothingHere() if page is None or section.listen is None else page
+        self.root.putChild(b"metrics", own)
         self._metrics.keep_to(section.series_budget)
         if section.enabled != self._counting:
             self._counting = section.enabled
@@ -92,15 +97,8 @@ class Measured(MultiService):
             self._metrics.requests.exchange_over(exchange)
 
     def page(self, section: MetricsSection, rules: Rules) -> IResource | None:
-        """What is at ``/metrics`` of the gateway, if anything is.
-
-        A listener of its own has the page instead, by these rules from now on.
-        """
-        page: IResource | None = None
-        if section.enabled:
-            page = MetricsPage(self._metrics.registry)
-            if section.auth:
-                page = guarded(page, rules, time.time, ADMIN_GUARDS)
-        own = NothingHere() if page is None or section.listen is None else page
-        self.root.putChild(b"metrics", own)
-        return page if section.listen is None else None
+        """What is at ``/metrics``, of the gateway or of a listener of its own, if anything is."""
+        if not section.enabled:
+            return None
+        page: IResource = MetricsPage(self._metrics.registry)
+        return guarded(page, rules, time.time, ADMIN_GUARDS) if section.auth else page

@@ -14,7 +14,6 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.channel import HTTPChannel
 from portal_gateway.frontend.http2_connection import HTTP2Connection
 from portal_gateway.frontend.outlet import Transport
@@ -88,10 +87,9 @@ class Negotiation(Protocol):
             self._site.failed_handshakes += 1
             self._leave()
 
-    @property
-    def under_way(self) -> list[Exchange]:
-        """Nothing was asked yet."""
-        return []
+    def requests(self) -> tuple[()]:
+        """None yet."""
+        return ()
 
     def drain(self) -> None:
         """Nothing was asked yet."""

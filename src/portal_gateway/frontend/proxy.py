@@ -98,6 +98,7 @@ class Carriage:
         else:
             framing = BodyFraming.chunked()
         request.register_response_producer(self)
+        request.on_withdrawal = self._withdrawn
         target = route.base + self._target if route.base else self._target
         fields = self._fields_up(route)
         self._upstream = route.pool.request(head.method, target, fields, self, body=framing)
@@ -184,6 +185,17 @@ class Carriage:
         self._leave_upstream()
         self._stop_stream()
         self._request.fail(error)
+
+    def _withdrawn(self, error: GatewayError) -> None:
+        """The caller may not have the response any more; a stream of events says so at its end."""
+        self._cancel_upstream()
+        words = None if self._stream is None else self._stream.last_words(error.detail)
+        if words is None:
+            self.response_failed(error)
+            return
+        self._request.exchange.error = error.cause.code
+        self._request.send_data(words)
+        self.response_end([])
 
     def _too_silent(self) -> None:
         """The lease has not said a byte of its stream for too long."""

@@ -20,6 +20,11 @@ TICK = 0.5
 most responses without a length end within a turn or two."""
 
 
+_EVENT_ENDS = (b"\n\n", b"\r\r", b"\r\n\r\n")
+_TAIL = 4
+"""Bytes that tell whether an event has just ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamRules:
     """How streams are kept. Times are seconds.
@@ -39,7 +44,7 @@ class StreamWatch:
     def __init__(self, clock: IReactorTime, rules: StreamRules) -> None:
         self.seconds = clock.seconds
         self._clock = clock
-        self._rules = rules
+        self.rules = rules
         self._streams: set[ResponseStream] = set()
         self._tick: IDelayedCall | None = None
 
@@ -57,8 +62,9 @@ class StreamWatch:
         ``send`` gets comments, ``too_silent`` is called once when the lease said nothing for too
         long. The caller ends it with `ResponseStream.stop`.
         """
-        commented = self._rules.keepalive is not None and _is_plain_event_stream(head)
-        stream = ResponseStream(self, send, too_silent, EventBoundaries() if commented else None)
+        of_events = _is_plain_event_stream(head)
+        boundaries = EventBoundaries() if of_events and self.rules.keepalive is not None else None
+        stream = ResponseStream(self, send, too_silent, boundaries, of_events=of_events)
         self._streams.add(stream)
         if self._tick is None:
             self._tick = self._clock.callLater(TICK, self._look)
@@ -70,7 +76,7 @@ class StreamWatch:
 
     def _look(self) -> None:
         self._tick = None
-        rules = self._rules
+        rules = self.rules
         for stream in list(self._streams):
             stream.look(rules)
         if self._streams:
@@ -86,6 +92,8 @@ class ResponseStream:
     __slots__ = (
         "_boundaries",
         "_heard",
+        "_last",
+        "_of_events",
         "_paused",
         "_said",
         "_send",
@@ -99,23 +107,41 @@ class ResponseStream:
         send: Callable[[bytes], object],
         too_silent: Callable[[], object],
         boundaries: EventBoundaries | None,
+        *,
+        of_events: bool,
     ) -> None:
         self._watch = watch
         self._send = send
         self._too_silent = too_silent
         self._boundaries = boundaries
+        self._of_events = of_events
+        self._last = b""
         self._paused = False
         self._heard = self._said = watch.seconds()
 
     def receive_data(self, data: bytes) -> bytes:
         """The lease sent ``data``; returns what of it goes to the client now."""
         self._heard = self._said = self._watch.seconds()
+        self._last = data[-_TAIL:]
         return data if self._boundaries is None else self._boundaries.receive_data(data)
 
     def receive_end(self) -> bytes:
         """The lease has sent everything; returns what is still to go to the client."""
         self.stop()
         return b"" if self._boundaries is None else self._boundaries.receive_end()
+
+    def last_words(self, text: str) -> bytes | None:
+        """The comment that ends a stream of events before its time; None for what is none.
+
+        An event that is not complete stays so, and is never told: there is no empty line behind it
+        (WHATWG HTML, section 9.2.6).
+        """
+        if not self._of_events:
+            return None
+        comment = b": " + text.encode("ascii", "replace") + b"\n"
+        if not self._last or self._last.endswith(_EVENT_ENDS):
+            return comment + b"\n"
+        return comment if self._last.endswith((b"\n", b"\r")) else b"\n" + comment
 
     def pause(self) -> None:
         """The client takes nothing for now."""

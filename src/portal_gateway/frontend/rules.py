@@ -6,7 +6,7 @@ from twisted.logger import Logger
 
 from portal_gateway.config.model import Config, GatewaySection
 from portal_gateway.config.rate_limits import RedisSection
-from portal_gateway.frontend.guards import Rules
+from portal_gateway.frontend.guards import Later, Rules
 from portal_gateway.frontend.quota_guard import QuotaGuard
 from portal_gateway.frontend.rate_limiter import RateLimiter
 from portal_gateway.frontend.tokens import Tokens
@@ -55,6 +55,7 @@ def make_rules(
         failed_attempts=None if failed is None else FailedAttempts(failed, tables.addresses),
         find=router.find,
         monotonic=reactor.seconds,
+        later=Later(),
     )
 
 

@@ -3,7 +3,7 @@
 import time
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -47,9 +47,8 @@ class Connection(typing.Protocol):
 
     client_host: str
 
-    @property
-    def under_way(self) -> list[Exchange]:
-        """The exchanges that are not over."""
+    def requests(self) -> Iterable[Request]:
+        """Those that have no complete answer yet."""
 
     def drain(self) -> None:
         """The gateway will stop: tell the client where a protocol can tell it beforehand."""
@@ -124,7 +123,20 @@ class Site(Factory[Any]):
         self._stopped: list[Deferred[None]] = []
         self._patience: IDelayedCall | None = None
 
+    def use(
+        self, limits: ChannelLimits, streams: StreamRules, proxies: TrustedProxies | None
+    ) -> None:
+        """Go by these from now on; connections that stand keep the limits that they have."""
+        self.limits = limits
+        self.streams.rules = streams
+        self._proxies = proxies
+
     # Connections.
+
+    def requests(self) -> Iterator[Request]:
+        """All that have no complete answer yet."""
+        for channel in list(self._channels):
+            yield from channel.requests()
 
     @property
     def connections(self) -> int:
@@ -134,8 +146,9 @@ class Site(Factory[Any]):
     @property
     def under_way(self) -> Iterator[Exchange]:
         """The exchanges of all connections that are not over."""
-        for channel in self._channels:
-            yield from channel.under_way
+        for request in self.requests():
+            if not request.over:
+                yield request.exchange
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """A channel, or something that drops a connection above the limits."""

@@ -47,6 +47,8 @@ class StreamingRequest:
     _inlet: BodyInlet | None = None
     _on_disconnect: Sequence[Callable[[], object]] = ()
     _producer: IPushProducer | None = None
+    on_withdrawal: Callable[[GatewayError], object] | None = None
+    """What `withdraw` calls instead of failing: for whoever can say good-bye."""
     _asked_for_body = False
     _head_sent = False
     _over = False
@@ -309,6 +311,13 @@ class StreamingRequest:
         self.send_data(body)
         self.send_end()
 
+    def withdraw(self, error: GatewayError) -> None:
+        """End it with ``error``: whoever asked may not have the answer any more."""
+        if self.on_withdrawal is None:
+            self.fail(error)
+        else:
+            self.on_withdrawal(error)
+
     def _take_back_head(self) -> bool:
         if not self._stream.take_back_head():
             return False
@@ -387,6 +396,7 @@ class StreamingRequest:
         garbage collector."""
         self._producer = None
         self._on_disconnect = ()
+        self.on_withdrawal = None
 
     def _end_aborted(self) -> None:
         self._over = True

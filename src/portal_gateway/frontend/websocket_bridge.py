@@ -7,6 +7,7 @@ A close frame is carried like everything else, so that each peer closes as the o
     fault of A ──► A: 1002, 1007, 1009    B: 1001 if A is the client, else 1011    both end
     A is gone  ──►                        B: likewise                              B ends
     idle, stop ──► both: 1001             their answers are awaited for a while
+    may no longer ──► client: 1008        lease: 1001, likewise
 
 1005 and 1006 are never sent (RFC 6455 section 7.4.1): a close frame without a code is carried
 without one.
@@ -17,7 +18,12 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from portal_gateway.errors import GatewayError
-from portal_gateway.frontend.close_codes import GOING_AWAY, INTERNAL_ERROR, TOO_BIG
+from portal_gateway.frontend.close_codes import (
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    POLICY_VIOLATION,
+    TOO_BIG,
+)
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.taken_stream import TakenStream
 from portal_gateway.frontend.websocket_end import End
@@ -61,6 +67,7 @@ class Bridge:
         """Carry from now on; ``data`` is what the lease sent behind its 101."""
         self._timer = self._clock.callLater(self._idle_timeout, self._check_idle)
         self._request.on_disconnect(self._client_gone)
+        self._request.on_withdrawal = self._withdrawn
         tunnel.receiver = self._lease
         stream.start(self._client)
         if data:
@@ -113,6 +120,14 @@ class Bridge:
     def shut_down(self) -> None:
         """The gateway is stopping."""
         self._close_both("The gateway is stopping")
+
+    def _withdrawn(self, error: GatewayError) -> None:
+        """The client may not have this any more (RFC 6455 section 7.4.1: 1008)."""
+        self._request.exchange.error = error.cause.code
+        self._client.send_close(POLICY_VIOLATION, error.detail.encode("ascii", "replace"))
+        self._lease.send_close(GOING_AWAY)
+        if not self._settle():
+            self._close_within_time()
 
     # Ending.
 

@@ -112,6 +112,7 @@ class _WebSocketCarriage(Carriage):
         ]
         fields += self._lease_end.opening_fields(self._opening)
         request.register_response_producer(self)
+        request.on_withdrawal = self._withdrawn
         self._timer = self._clock.callLater(self._limits.open_timeout, self._time_is_up)
         self._upstream = route.pool.upgrade(route.base + self._target, fields, self)
 

@@ -62,9 +62,7 @@ class Log:
     ) -> None:
         self._clock = clock
         self._sink = sink
-        self._threshold = _SEVERITY[level]
-        self._format = FORMATS[style]
-        self._is_json = style == "json"
+        self.use(level, style)
         self._wall_clock = wall_clock
         self._lines: list[str] = []
         self._flushing: IDelayedCall | None = None
@@ -72,6 +70,12 @@ class Log:
         self._timestamp = ""
         self._writer_thread = threading.get_ident()
         self.lost = 0
+
+    def use(self, level: str, style: str) -> None:
+        """Write what is at least of this level, in this form, from now on."""
+        self._threshold = _SEVERITY[level]
+        self._format = FORMATS[style]
+        self._is_json = style == "json"
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event of ``twisted.logger``."""

@@ -158,6 +158,10 @@ class KeyTable:
         """
         return self.find(key).verdict(now)
 
+    def of_digest(self, digest: bytes) -> KeyEntry:
+        """The entry for a key that was found before, here or in another table."""
+        return self._entries.get(digest, UNKNOWN_KEY)
+
     def find(self, key: bytes) -> KeyEntry:
         """The entry for what was sent as a key; nothing above the bound is hashed."""
         if len(key) > MAX_API_KEY_LENGTH or not _VISIBLE.fullmatch(key):

@@ -9,7 +9,7 @@ believed, and what is said about a name that nobody has.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 
@@ -101,6 +101,7 @@ class Directory:
         self._clock = clock
         self._pins = dict(pins or {})
         self._configured = configured
+        self._listed: Sequence[ListedLease] = ()
         self._table = LeaseTable((), self._pins)
         self._skipped = 0
         self._answered_at: float | None = None
@@ -113,6 +114,13 @@ class Directory:
         self._departed: OrderedDict[str, float] = OrderedDict()
         self._polling: LoopingCall | None = None
         self._reported: tuple[object, object] = ((), {})
+
+    def use(self, pins: Mapping[str, str], configured: Set[str]) -> None:
+        """Let names mean what another configuration says."""
+        self._configured = configured
+        if pins != self._pins:
+            self._pins = dict(pins)
+            self._table = LeaseTable(self._listed, self._pins)
 
     # Life.
 
@@ -141,6 +149,7 @@ class Directory:
         An answer that is still under way is not waited for. The leases count as seen until now.
         """
         self._remember_departed(self._table.addresses())
+        self._listed = ()
         self._table = LeaseTable((), self._pins)
         self._skipped = 0
         self._believed_until = float("-inf")
@@ -220,6 +229,7 @@ class Directory:
         now = self._clock.seconds()
         table = LeaseTable(info.leases, self._pins)
         self._remember_departed(self._table.addresses() - table.addresses())
+        self._listed = info.leases
         self._table = table
         self._skipped = info.skipped
         self._answered_at = now

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from portal_gateway.relay.pool import Pool
+from portal_gateway.relay.pool import Pool, PoolLimits
 
 __all__ = ["MAX_POOLS", "LeasePools", "PoolFigures", "sum_of"]
 
@@ -48,6 +48,7 @@ class LeasePools:
     def __init__(self, make_pool: Callable[[str], Pool]) -> None:
         self._make_pool = make_pool
         self._pools: dict[str, Pool] = {}
+        self._limits: PoolLimits | None = None
         self._gone = PoolFigures()
 
     @property
@@ -62,7 +63,26 @@ class LeasePools:
             if len(self._pools) >= MAX_POOLS:
                 self._drop_unused()
             pool = self._pools[key] = self._make_pool(key)
+            if self._limits is not None:
+                pool.use(self._limits)
         return pool
+
+    @property
+    def unused(self) -> bool:
+        """Whether no pool has a connection or a request."""
+        return not any(map(_in_use, self._pools.values()))
+
+    def use(self, limits: PoolLimits) -> None:
+        """Hold every pool to other limits from now on."""
+        if limits != self._limits:
+            self._limits = limits
+            for pool in self._pools.values():
+                pool.use(limits)
+
+    def retire(self) -> None:
+        """Close each connection as soon as it carries nothing."""
+        for pool in self._pools.values():
+            pool.retire()
 
     def is_used(self, key: str) -> bool:
         """Whether a lease's pool has a connection or a request."""

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from portal_gateway.config.model import DEFAULT_PORTS, LEASE_LABEL
 from portal_gateway.relay.client_tls import ClientTLS, TLSEndpoint
 from portal_gateway.relay.lease_pools import LeasePools, PoolFigures
-from portal_gateway.relay.pool import Pool
+from portal_gateway.relay.pool import Pool, PoolLimits
 from portal_gateway.relay.route import Route
 from portal_gateway.relay.tcp import tcp_endpoint
 from portal_gateway.wire.dns_label import label_of
@@ -117,6 +117,19 @@ class HTTPRelay:
     def pool_figures(self) -> PoolFigures:
         """Those of its connections."""
         return self._pools.figures
+
+    @property
+    def unused(self) -> bool:
+        """Whether there is no connection."""
+        return self._pools.unused
+
+    def use(self, limits: PoolLimits) -> None:
+        """Hold each pool to other limits from now on."""
+        self._pools.use(limits)
+
+    def retire(self) -> None:
+        """Close each connection as soon as it carries nothing."""
+        self._pools.retire()
 
     def close(self) -> None:
         """Close every connection."""

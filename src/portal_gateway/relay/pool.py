@@ -11,7 +11,7 @@ Nothing waits without a limit: a dial has `PoolLimits.connect_timeout`, a reques
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
@@ -196,6 +196,24 @@ class Pool:
             else:
                 self._doom(exchange, _busy("Too many requests wait for the lease."))
         return exchange
+
+    def use(self, limits: PoolLimits) -> None:
+        """Hold to other limits from now on; connections above ``max_idle`` are closed."""
+        if limits == self.limits:
+            return
+        longer = limits.idle_timeout - self.limits.idle_timeout
+        self._idle = {connection: due + longer for connection, due in self._idle.items()}
+        self.limits = limits
+        while len(self._idle) > limits.max_idle:
+            connection = next(iter(self._idle))
+            del self._idle[connection]
+            self._close(connection)
+        self._pump()
+        self._tick_for_the_next()
+
+    def retire(self) -> None:
+        """Close each connection as soon as it carries nothing; requests are taken as before."""
+        self.use(replace(self.limits, max_idle=0))
 
     def drain(self, error: GatewayError) -> "Deferred[None]":
         """Take no new requests: they end with ``error``. Those taken before go on.

@@ -9,6 +9,7 @@ is tried. A lease whose identity is pinned is never looked for where there is no
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
@@ -18,7 +19,7 @@ from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.directory import Directory
 from portal_gateway.relay.lease_pools import LeasePools, PoolFigures, sum_of
 from portal_gateway.relay.origins import HTTPRelay
-from portal_gateway.relay.pool import Pool
+from portal_gateway.relay.pool import Pool, PoolLimits
 from portal_gateway.relay.route import Route
 from portal_gateway.relay.session import RelaySession
 from portal_gateway.wire.lease_names import folded
@@ -52,7 +53,20 @@ class Relay:
         """Connect, and keep connected; the directory is read while the session is up."""
         self.session.start()
 
-    def stop(self) -> Deferred[None]:
+    @property
+    def unused(self) -> bool:
+        """Whether there is no connection to a lease."""
+        return self._pools.unused
+
+    def use(self, limits: PoolLimits) -> None:
+        """Hold each pool to other limits from now on."""
+        self._pools.use(limits)
+
+    def retire(self) -> None:
+        """Close each connection to a lease as soon as it carries nothing."""
+        self._pools.retire()
+
+    def close(self) -> Deferred[None]:
         """Close every connection of this relay; fires when the session is gone."""
         self.directory.stop()
         self._pools.close()
@@ -69,19 +83,29 @@ class Relay:
 
 
 class Router:
-    """Finds the way to a lease.
-
-    ``origins`` are the pools of the leases that have a ``url``; ``leases`` what the configuration
-    says of leases.
-    """
+    """Finds the way to a lease. The arguments are those of `use`."""
 
     def __init__(
         self,
-        origins: Mapping[str, Pool],
-        relays: Sequence[Relay],
+        origins: Mapping[str, Pool] = MappingProxyType({}),
+        relays: Sequence[Relay] = (),
         http_relays: Sequence[HTTPRelay] = (),
         leases: Mapping[str, LeaseSection] | None = None,
     ) -> None:
+        self.use(origins, relays, http_relays, leases)
+
+    def use(
+        self,
+        origins: Mapping[str, Pool],
+        relays: Sequence[Relay],
+        http_relays: Sequence[HTTPRelay],
+        leases: Mapping[str, LeaseSection] | None,
+    ) -> None:
+        """Find these ways from now on.
+
+        ``origins`` are the pools of the leases that have a ``url``; ``leases`` what the
+        configuration says of leases.
+        """
         self._leases = dict(leases or {})
         self._leases_without_case: dict[str, LeaseSection] = {}
         for name, section in self._leases.items():

@@ -110,7 +110,15 @@ class RedisScripts:
         self._since = self._clock.seconds()
         self._attempt_when_due()
 
-    def stop(self) -> None:
+    @property
+    def unused(self) -> bool:
+        """Whether no question is without its answer."""
+        return not self._in_flight
+
+    def retire(self) -> None:
+        """Another takes its place: whoever asked before still gets an answer."""
+
+    def close(self) -> None:
         """End every connection; what is under way fails, what is asked from now on as well."""
         self._running = False
         self.figures.usable = None

@@ -22,7 +22,7 @@ class AutoCertificate:
 
     def __init__(self, reactor: Any, settings: AutoCert, stem: str) -> None:
         store = Store(settings.store)
-        self._settings = settings
+        self.settings = settings
         self._answers = Answers(store.challenges)
         wanted = (Wanted(stem, settings.domains),)
         self.renewal = Renewal(reactor, Threads(reactor), store, settings, lambda: wanted)
@@ -30,9 +30,9 @@ class AutoCertificate:
     @property
     def tokens(self) -> Answers | None:
         """The answers of HTTP-01; ``None`` with another challenge."""
-        return self._answers if self._settings.challenge == "http-01" else None
+        return self._answers if self.settings.challenge == "http-01" else None
 
     def prove_on(self, rotation: Rotation) -> None:
         """Answer TLS-ALPN-01 on the listener of ``rotation``, if that is what proves the names."""
-        if self._settings.challenge == "tls-alpn-01":
+        if self.settings.challenge == "tls-alpn-01":
             answer_by_alpn(rotation.contexts, self._answers)

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from portal_gateway.tls.certificates import BadTLSFile
 from portal_gateway.tls.files import TLSMaterial
 
-__all__ = ["Contexts", "bare_context", "make_context"]
+__all__ = ["Contexts", "bare_context", "make_context", "plain_connection"]
 
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """TLS 1.2: an ephemeral key and an AEAD, for RSA and ECDSA certificates alike.
@@ -107,12 +107,13 @@ class Contexts:
 
     def __init__(self, context: SSL.Context) -> None:
         self.current = context
-        self.make: Callable[[SSL.Context], SSL.Connection] = _connection
+        self.make: Callable[[SSL.Context], SSL.Connection] = plain_connection
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:  # noqa: ARG002 - Twisted's
         """OpenSSL's end of a connection that was accepted."""
         return self.make(self.current)
 
 
-def _connection(context: SSL.Context) -> SSL.Connection:
+def plain_connection(context: SSL.Context) -> SSL.Connection:
+    """OpenSSL's end of a connection, as it is."""
     return SSL.Connection(context, None)

@@ -7,6 +7,7 @@ and what is served stays as it was.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -36,8 +37,19 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+class Served(NamedTuple):
+    """What is served from ``files``: without ``material``, nothing, ``why``."""
+
+    files: TLSFiles
+    state: tuple[object, ...]
+    contents: Contents | None
+    material: TLSMaterial | None
+    context: SSL.Context
+    why: BadTLSFile | None = None
+
+
 class Rotation:
-    """Keeps ``contexts`` at what the files say; ``expires`` is the end of what is served.
+    """Keeps ``contexts`` at what ``files`` say; ``expires`` is the end of what is served.
 
     The first reading happens here, and raises `BadTLSFile`; after `start` whatever goes wrong is
     logged once, and what was there before is served on. Where somebody is to bring a certificate
@@ -56,29 +68,45 @@ class Rotation:
         may_wait: bool = False,
     ) -> None:
         self._clock = clock
-        self._files = files
         self._protocols = tuple(protocols)
         self._now = now
-        self._state = files.state()
-        self._contents: Contents | None = None
-        self._made = clock.seconds()
-        self._settling = 0
-        self._complaint: str | None = None
         self._call: IDelayedCall | None = None
-        self.expires: datetime | None = None
+        served = self.prepare(files, may_wait=may_wait)
+        self.contexts = Contexts(served.context)
+        self.use(served)
+
+    def prepare(self, files: TLSFiles, *, may_wait: bool) -> Served:
+        """Read ``files``, to be served from later. It may be called in another thread.
+
+        Raises `BadTLSFile` unless it ``may_wait``.
+        """
+        state = files.state()
         try:
-            self._contents = files.contents()
-            material = files.check(self._contents, now())
-            self.contexts = Contexts(make_context(material, self._protocols))
+            contents = files.contents()
+            material = files.check(contents, self._now())
+            context = make_context(material, self._protocols)
         except BadTLSFile as bad:
             if not may_wait:
                 raise
-            self.contexts = Contexts(bare_context())
-            self._complaint = str(bad)
-            _log.warn("no certificate yet, TLS handshakes are refused: {why}", why=bad.reason)
-            return
-        self.expires = material.certificate.expires
-        self._warn(material)
+            return Served(files, state, None, None, bare_context(), bad)
+        return Served(files, state, contents, material, context)
+
+    def use(self, served: Served) -> None:
+        """Serve what was prepared, and keep to its files from now on."""
+        self.files = served.files
+        self._state = served.state
+        self._contents = served.contents
+        self._settling = 0
+        self._made = self._clock.seconds()
+        self.contexts.current = served.context
+        self._complaint = None if served.why is None else str(served.why)
+        self.expires: datetime | None = None
+        if served.why is not None:
+            reason = served.why.reason
+            _log.warn("no certificate yet, TLS handshakes are refused: {why}", why=reason)
+        elif served.material is not None:
+            self.expires = served.material.certificate.expires
+            self._warn(served.material)
 
     def start(self) -> None:
         """Look at the files from now on."""
@@ -93,7 +121,7 @@ class Rotation:
 
     def _look(self) -> None:
         self._call = self._clock.callLater(LOOK_EVERY, self._look)
-        state = self._files.state()
+        state = self.files.state()
         if state != self._state:
             self._state = state
             self._settling = _SETTLING
@@ -110,11 +138,11 @@ class Rotation:
             self._made = self._clock.seconds()
         before, self._contents = self._contents, None
         try:
-            self._contents = contents = self._files.contents()
+            self._contents = contents = self.files.contents()
             changed = contents != before
             if not changed and not old:
                 return
-            material = self._files.check(contents, self._now())
+            material = self.files.check(contents, self._now())
             context = make_context(material, self._protocols)
         except (BadTLSFile, SSL.Error) as error:
             self._complain(str(error))
@@ -136,5 +164,5 @@ class Rotation:
             _log.warn("TLS files not used, the old certificate stays: {why}", why=why)
 
     def _warn(self, material: TLSMaterial) -> None:
-        for concern in self._files.concerns(material, self._now()):
+        for concern in self.files.concerns(material, self._now()):
             _log.warn("gateway.tls.{file}: {text}", file=concern.file, text=concern.text)

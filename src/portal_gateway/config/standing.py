@@ -1,0 +1,36 @@
+"""What of a configuration stands as long as the process: the addresses that are listened on."""
+
+from dataclasses import replace
+
+from portal_gateway.config.model import Config, GatewaySection
+
+__all__ = ["keep_standing"]
+
+
+def keep_standing(config: Config, running: Config) -> tuple[Config, list[str]]:
+    """``config`` with the addresses of ``running``, and the keys at which the two differ."""
+    gateway, changed = _keep_gateway(config.gateway, running.gateway)
+    metrics = config.metrics
+    if metrics.listen != running.metrics.listen:
+        changed.append("metrics.listen")
+        metrics = replace(metrics, listen=running.metrics.listen)
+    return replace(config, gateway=gateway, metrics=metrics), changed
+
+
+def _keep_gateway(
+    wanted: GatewaySection, running: GatewaySection
+) -> tuple[GatewaySection, list[str]]:
+    changed = []
+    if wanted.listen_endpoint != running.listen_endpoint:
+        changed.append("gateway.listen")
+    tls = wanted.tls
+    if (tls is None) != (running.tls is None):
+        changed.append("gateway.tls")
+        tls = running.tls
+    elif tls is not None and running.tls is not None:
+        address = running.tls.redirect_from
+        if tls.redirect_from != address:
+            changed.append("gateway.tls.redirect_from")
+        tls = replace(tls, redirect_from=address)
+    kept = replace(wanted, listen=running.listen, listen_endpoint=running.listen_endpoint, tls=tls)
+    return kept, changed
