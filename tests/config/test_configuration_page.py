@@ -49,6 +49,7 @@ SECTIONS = {
     "rate_limit.storage.redis": "rate_limit: {storage: {redis: {%s: x}}}",
     "rate_limit.storage.redis.tls": "rate_limit: {storage: {redis: {tls: {%s: x}}}}",
     "quotas": "quotas: {%s: x}",
+    "quotas.plans.<name>": "quotas: {plans: {a: {%s: x}}}",
     "database": "database: {%s: x}",
     "logging": "logging: {%s: x}",
     "metrics": "metrics: {%s: x}",

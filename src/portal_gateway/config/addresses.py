@@ -13,6 +13,7 @@ from portal_gateway.config.fields import text
 from portal_gateway.config.model import LEASE_LABEL
 from portal_gateway.config.reading import Value
 from portal_gateway.config.scalars import Text, quote
+from portal_gateway.config.worded import reads
 
 __all__ = [
     "ListenAddress",
@@ -63,6 +64,7 @@ ListenAddress = tuple[str, str]
 """An address as it was written, and as a Twisted endpoint string."""
 
 
+@reads("address", spoken=lambda address: f'"{address[0]}"')
 def listen_address(value: Value) -> ListenAddress:
     """Reads ``host:port`` or any Twisted server endpoint string.
 
@@ -138,6 +140,7 @@ def _bad_endpoint(value: Value, kind: str) -> Exception:
     return value.refuse(f"the arguments are not those of a Twisted {quote(kind)} endpoint string")
 
 
+@reads("``host:port``")
 def host_and_port(value: Value) -> tuple[str, int]:
     """Reads where a server is: ``host:port``, an IPv6 address in brackets, which it is not in."""
     found = text(value, expected="an address such as redis:6379")
@@ -150,6 +153,7 @@ def host_and_port(value: Value) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2])
 
 
+@reads("URL with ``ws://``, ``wss://``, ``http://`` or ``https://``")
 def relay_url(value: Value) -> str:
     """Reads the URL of a relay, which has no user, query or fragment.
 
@@ -174,6 +178,7 @@ def relay_url(value: Value) -> str:
     return found
 
 
+@reads("URL with ``http://`` or ``https://``, host and port, no path")
 def origin_url(value: Value) -> str:
     """Reads a plain origin: ``http://`` or ``https://``, host and port, and no path."""
     found = _read_url(
@@ -186,11 +191,13 @@ def origin_url(value: Value) -> str:
     return found
 
 
+@reads("URL with ``http://`` or ``https://``")
 def http_url(value: Value) -> str:
     """Reads the URL of something that is fetched: ``http://`` or ``https://``, without a user."""
     return _read_url(value, _PLAIN_SCHEMES, "not a URL with http:// or https://", query=True)
 
 
+@reads("host name or IP address")
 def server_name(value: Value) -> str:
     """Reads the name that a server is asked for by TLS: a host name or an IP address."""
     found = text(value, expected="a host name")
@@ -199,6 +206,7 @@ def server_name(value: Value) -> str:
     return found.text.lower().removesuffix(".")
 
 
+@reads("host, and a port where needed")
 def host_header(value: Value) -> str:
     """Reads what a lease gets as ``Host``: a host, and a port where it is not the scheme's."""
     found = text(value, expected="a host")
@@ -211,6 +219,7 @@ def host_header(value: Value) -> str:
     return found.text
 
 
+@reads("``{lease}.`` and the rest of a host name, without a port")
 def lease_host(value: Value) -> str:
     """Reads the hosts of leases: ``{lease}.`` and the rest of a host name, without a port."""
     found = text(value, expected="a host such as {lease}.gateway.example.com")

@@ -14,6 +14,7 @@ from portal_gateway.config.names import api_key, key_id
 from portal_gateway.config.networks import ip_allow
 from portal_gateway.config.reading import Reader, Value
 from portal_gateway.config.times import duration, timestamp
+from portal_gateway.config.worded import reads
 from portal_gateway.wire.ip_addresses import Network
 
 __all__ = ["AUTH", "MAX_DESCRIPTION"]
@@ -106,15 +107,27 @@ _KEY_DATABASE = Section(
 )
 
 
+@reads("", below={"": _KEY_DATABASE})
 def _enabled_key_database(value: Value) -> KeyDatabase | None:
     # What is switched off is still held to be right.
     enabled, found = _KEY_DATABASE(value)
     return found if enabled else None
 
 
-_KEY_MAPPING = Section(_Keys, {"database": _enabled_key_database, "list": _KEY_LIST})
+_KEY_MAPPING = Section(
+    _Keys,
+    {
+        "database": _enabled_key_database,
+        "list": reads("list of API keys, as ``auth.keys`` itself may be")(_KEY_LIST),
+    },
+)
 
 
+@reads(
+    "list of API keys, each a mapping with the keys below; or a mapping with ``list`` and"
+    " ``database``",
+    below={"": _KEY_MAPPING, "[]": _API_KEY},
+)
 def _keys(value: Value) -> _Keys:
     """Reads the keys: a list of them, or where else they are with the list under ``list``."""
     if value.is_mapping:

@@ -14,6 +14,7 @@ from portal_gateway.config.fields import Section, choice, list_of, text, true_or
 from portal_gateway.config.files import certificate_file, path
 from portal_gateway.config.reading import Reader, Value
 from portal_gateway.config.times import duration
+from portal_gateway.config.worded import Worded, reads
 from portal_gateway.tls.acme_names import MAX_DOMAINS, domain_of, stem_of
 from portal_gateway.tls.acme_settings import (
     LETS_ENCRYPT,
@@ -85,6 +86,7 @@ class AutoCertKeys(NamedTuple):
         return self.store / f"{stem_of(self.domains[0]) if self.domains else STORE}.pem"
 
 
+@reads("host name")
 def _domain(value: Value) -> str:
     found = text(value, expected="a host name")
     domain = domain_of(found.text)
@@ -96,6 +98,7 @@ def _domain(value: Value) -> str:
     return domain
 
 
+@reads("e-mail address")
 def _email(value: Value) -> str:
     found = text(value, expected="an e-mail address")
     if not _EMAIL.fullmatch(found.text):
@@ -103,6 +106,7 @@ def _email(value: Value) -> str:
     return found.text
 
 
+@reads("URL with ``https://``")
 def _https_url(value: Value) -> str:
     found = http_url(value)
     if not found.startswith("https:"):
@@ -110,7 +114,8 @@ def _https_url(value: Value) -> str:
     return found
 
 
-def _word(noun: str) -> Reader[str]:
+def _word(noun: str) -> Worded[str]:
+    @reads("1 to 255 visible ASCII characters")
     def read(value: Value) -> str:
         found = text(value, expected=f"a {noun}")
         if not _WORD.fullmatch(found.text):
@@ -120,9 +125,10 @@ def _word(noun: str) -> Reader[str]:
     return read
 
 
-def _base64(decode: Callable[[str], bytes]) -> Reader[str]:
+def _base64(kind: str, decode: Callable[[str], bytes]) -> Worded[str]:
     """Reads a secret in base64, and shows nothing of it."""
 
+    @reads(f"text in {kind}; secret")
     def read(value: Value) -> str:
         found = text(value, secret=True, expected="a key in base64").text
         try:
@@ -151,7 +157,7 @@ _DNS = Section(
         "server": host_and_port,
         "zone": _domain,
         "key_name": _domain,
-        "key_secret": _base64(_standard),
+        "key_secret": _base64("base64", _standard),
         "key_algorithm": choice("algorithm", get_args(TSIGAlgorithm)),
     },
     required=["server", "key_name", "key_secret"],
@@ -159,11 +165,28 @@ _DNS = Section(
 
 _EAB = Section(
     ExternalAccount,
-    {"key_id": _word("key id"), "hmac_key": _base64(_for_urls)},
+    {"key_id": _word("key id"), "hmac_key": _base64("base64url", _for_urls)},
     required=["key_id", "hmac_key"],
 )
 
 
+_KEYS: dict[str, Reader[Any]] = {
+    "enabled": true_or_false,
+    "domains": list_of(_domain, expected="a list of host names"),
+    "email": _email,
+    "directory_url": _https_url,
+    "ca_file": certificate_file,
+    "store": reads("path of a directory")(path),
+    "challenge": choice("challenge", get_args(Challenge)),
+    "dns": _DNS,
+    "dns_hook": reads("path of a program")(path),
+    "propagation": duration(0, 3600),
+    "retry_after": duration(1, 3600),
+    "eab": _EAB,
+}
+
+
+@reads("", below={"": Section(AutoCertKeys, _KEYS)})
 def auto_cert(value: Value) -> AutoCertKeys | None:
     """Reads the section; ``None`` where it is switched off, or nothing was written."""
 
@@ -173,22 +196,6 @@ def auto_cert(value: Value) -> AutoCertKeys | None:
         return AutoCertKeys(**{"store": value.reading.directory / STORE, **keys})
 
     return Section(build, _KEYS)(value)
-
-
-_KEYS: dict[str, Reader[Any]] = {
-    "enabled": true_or_false,
-    "domains": list_of(_domain, expected="a list of host names"),
-    "email": _email,
-    "directory_url": _https_url,
-    "ca_file": certificate_file,
-    "store": path,
-    "challenge": choice("challenge", get_args(Challenge)),
-    "dns": _DNS,
-    "dns_hook": path,
-    "propagation": duration(0, 3600),
-    "retry_after": duration(1, 3600),
-    "eab": _EAB,
-}
 
 
 def check_auto_cert(keys: AutoCertKeys, value: Value, *, plain_listener: bool, used: bool) -> None:

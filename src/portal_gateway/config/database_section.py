@@ -8,6 +8,7 @@ from portal_gateway.config.files import state_file
 from portal_gateway.config.postgres_dsn import BadDsn, dsn_parameters
 from portal_gateway.config.reading import Reader, Value
 from portal_gateway.config.times import duration
+from portal_gateway.config.worded import reads
 
 __all__ = ["DATABASE", "DATABASE_KEYS", "check_database"]
 
@@ -18,6 +19,7 @@ MOST_CONNECTIONS: Final = 50
 """Connections of one gateway: a server has some hundred for everybody."""
 
 
+@reads("``postgresql://user:password@host:port/database``; secret")
 def _dsn(value: Value) -> str:
     """Reads where PostgreSQL is. It has a password, so no fault quotes it."""
     found = text(value, secret=True, expected="a DSN").text

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from portal_gateway.config.reading import Entry, Reader, Refused, Value
 from portal_gateway.config.scalars import Text, quote
+from portal_gateway.config.worded import Worded, literals, reads
 
 __all__ = [
     "Section",
@@ -45,6 +46,7 @@ class Section(Generic[T]):
     A key that is absent is not passed, so that the default is the model's. ``check`` looks at a
     whole section that is right in each part; it refuses values of the mapping that it is given. An
     unknown key is shown only where that helps: it may be a secret that was written as a key.
+    ``fields``, ``build`` and ``required`` are for the documentation to read.
     """
 
     def __init__(
@@ -57,8 +59,8 @@ class Section(Generic[T]):
     ) -> None:
         self.fields = dict(fields)
         self._known = _listed(self.fields)
-        self._build = build
-        self._required = required
+        self.build = build
+        self.required = required
         self._check = check
 
     def __call__(self, value: Value) -> T:
@@ -73,11 +75,11 @@ class Section(Generic[T]):
                     entry.key.refuse(self._unknown(entry))
                     continue
                 _collect(values, entry.name, reader, entry.value)
-            for name in self._required:
+            for name in self.required:
                 if name not in names:
                     value.refuse(f"{quote(name)} is missing")
         with value.reading.all_or_refused():
-            section = self._build(**values)
+            section = self.build(**values)
             if self._check is not None:
                 self._check(section, value)
         return section
@@ -99,9 +101,15 @@ def list_of(
     *,
     expected: str = "a list",
     check: Callable[[Sequence[tuple[Value, T]]], None] | None = None,
-) -> Reader[tuple[T, ...]]:
+) -> Worded[tuple[T, ...]]:
     """Reads each item; ``check`` compares those that are right with each other."""
+    items, below = expected.removeprefix("a "), {}
+    if isinstance(reader, Section):
+        items, below = f"{items}, each a mapping with the keys below", {"[]": reader}
+    elif isinstance(reader, Worded) and not items.endswith(f"{reader.words}s"):
+        items = f"{items}, each {reader.words}"
 
+    @reads(items, spoken=_spoken_list, below=below)
     def read(value: Value) -> tuple[T, ...]:
         found: list[tuple[Value, T]] = []
         with value.reading.all_or_refused():
@@ -119,9 +127,12 @@ def list_of(
 
 def mapping_of(
     name_reader: Reader[K], reader: Reader[T], *, secret_names: bool = False
-) -> Reader[Mapping[K, T]]:
+) -> Worded[Mapping[K, T]]:
     """Reads a mapping whose keys are the user's own names; faults count those that are secret."""
+    of, to = (getattr(each, "words", "") for each in (name_reader, reader))
+    below = {".<name>": reader} if isinstance(reader, Section) else {}
 
+    @reads(f"mapping from {of} to {to or 'a mapping with the keys below'}", below=below)
     def read(value: Value) -> Mapping[K, T]:
         found: dict[K, T] = {}
         with value.reading.all_or_refused():
@@ -136,6 +147,10 @@ def mapping_of(
         return MappingProxyType(found)
 
     return read
+
+
+def _spoken_list(found: Iterable[object]) -> str:
+    return f"[{', '.join(sorted(map(str, found)))}]"
 
 
 def _never(_name: str) -> bool:
@@ -176,9 +191,10 @@ def _as_text(value: Value, found: Text, expected: str, *, secret: bool) -> Text:
     )
 
 
-def sentence_of(most: int) -> Reader[str]:
+def sentence_of(most: int) -> Worded[str]:
     """Reads free text for people, of at most ``most`` characters, all of them printable."""
 
+    @reads(f"text of at most {most} characters, in one line")
     def read(value: Value) -> str:
         found = text(value).text
         if len(found) > most:
@@ -190,9 +206,10 @@ def sentence_of(most: int) -> Reader[str]:
     return read
 
 
-def whole_number(least: int, most: int) -> Reader[int]:
+def whole_number(least: int, most: int) -> Worded[int]:
     """Reads a whole number from ``least`` to ``most``, in decimal digits and without quotes."""
 
+    @reads(f"whole number from {least} to {most}")
     def read(value: Value) -> int:
         expected = f"a whole number from {least} to {most}"
         found = value.text(expected)
@@ -214,9 +231,10 @@ def whole_number(least: int, most: int) -> Reader[int]:
     return read
 
 
-def number(least: float, most: float) -> Reader[float]:
+def number(least: float, most: float) -> Worded[float]:
     """Reads a number from ``least`` to ``most``, in decimal digits, whole or with a point."""
 
+    @reads(f"number from {least:.10g} to {most:.10g}")
     def read(value: Value) -> float:
         expected = f"a number from {least:.10g} to {most:.10g}"
         found = value.text(expected)
@@ -235,6 +253,7 @@ def number(least: float, most: float) -> Reader[float]:
     return read
 
 
+@reads("``true`` or ``false``", spoken=lambda on: str(on).lower())
 def true_or_false(value: Value) -> bool:
     """Reads ``true`` or ``false``, without quotes; YAML's other words for them are no better."""
     found = value.text("true or false")
@@ -244,10 +263,11 @@ def true_or_false(value: Value) -> bool:
     raise value.refuse(f"expected true or false, found {shown}")
 
 
-def choice(noun: str, known: Iterable[str]) -> Reader[str]:
+def choice(noun: str, known: Iterable[str]) -> Worded[str]:
     """Reads one of the words ``known``; ``noun`` is what the fault calls it."""
     words = tuple(known)
 
+    @reads(literals(words))
     def read(value: Value) -> str:
         found = text(value, expected=f"a {noun}")
         if found.text in words:

@@ -6,6 +6,7 @@ from cryptography.x509 import load_pem_x509_certificates
 
 from portal_gateway.config.fields import text
 from portal_gateway.config.reading import Value
+from portal_gateway.config.worded import reads
 
 __all__ = ["MAX_CERTIFICATE_FILE_BYTES", "certificate_file", "path", "state_file"]
 
@@ -13,6 +14,7 @@ MAX_CERTIFICATE_FILE_BYTES = 2_000_000
 """The largest file of authorities that is read: several times what systems ship."""
 
 
+@reads("path")
 def path(value: Value) -> Path:
     """Reads a path and makes it absolute. ``~`` is refused: nothing expands it."""
     found = text(value, expected="a path")
@@ -23,6 +25,7 @@ def path(value: Value) -> Path:
     return value.reading.directory / found.text
 
 
+@reads("path of a file")
 def state_file(value: Value) -> Path:
     """Reads the path of a file that the daemon makes if it is not there; its directory must be."""
     found = path(value)
@@ -36,6 +39,7 @@ def state_file(value: Value) -> Path:
     return found
 
 
+@reads("path of a PEM file with one or more certificates")
 def certificate_file(value: Value) -> Path:
     """Reads the path of a PEM file of certificates, and checks that it holds some."""
     found = path(value)

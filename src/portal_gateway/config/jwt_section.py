@@ -15,6 +15,7 @@ from portal_gateway.config.reading import Value
 from portal_gateway.config.times import duration
 from portal_gateway.config.upstream_tls import UpstreamTLS
 from portal_gateway.config.upstream_tls_section import UPSTREAM_TLS
+from portal_gateway.config.worded import reads
 from portal_gateway.wire.jwt_keys import KeySet, UnusableVerifyingKey
 
 __all__ = ["JWT"]
@@ -36,6 +37,7 @@ _PUBLIC_KEY = re.compile(rb"-----BEGIN (?:RSA )?PUBLIC KEY-----")
 _SOURCES: Final = ("secret", "public_key_file", "jwks_url")
 
 
+@reads(f"text of 1 to {MAX_SECRET} characters; secret")
 def _secret(value: Value) -> bytes:
     """Reads a secret. No fault quotes it or anything about it but its length."""
     found = text(value, secret=True, expected="a secret").text
@@ -48,6 +50,7 @@ def _secret(value: Value) -> bytes:
     return found.encode()
 
 
+@reads("path of a PEM file with a public key")
 def _public_key_file(value: Value) -> bytes:
     """Reads the path of a file with a public key, and returns what is in it."""
     found = path(value)
@@ -68,12 +71,16 @@ def _public_key_file(value: Value) -> bytes:
     return data
 
 
+@reads(f"text of 1 to {MAX_CLAIM} printable characters")
 def _words(value: Value) -> str:
     """Reads the name of a claim, an issuer or an audience: text that is compared as it stands."""
     found = text(value).text
     if not 0 < len(found) <= MAX_CLAIM or not found.isprintable():
         raise value.refuse(f"this is 1 to {MAX_CLAIM} printable characters")
     return found
+
+
+_claim = reads("name of a claim")(_words)
 
 
 def _jwt(*, enabled: bool | None = None, **keys: Any) -> JWTSection | None:
@@ -190,10 +197,10 @@ JWT = Section(
             {
                 "issuer": _words,
                 "audience": _words,
-                "key_id": _words,
-                "scopes": _words,
-                "leases": _words,
-                "plan": _words,
+                "key_id": _claim,
+                "scopes": _claim,
+                "leases": _claim,
+                "plan": _claim,
             },
         ),
     },

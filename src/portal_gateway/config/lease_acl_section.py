@@ -4,6 +4,7 @@ from portal_gateway.config.fields import list_of, text
 from portal_gateway.config.model import Config, LeaseRule, key_digest
 from portal_gateway.config.names import key_named, lease_name
 from portal_gateway.config.reading import Refused, Value
+from portal_gateway.config.worded import reads
 from portal_gateway.wire.lease_names import normal_pattern
 
 __all__ = ["lease_acl", "lease_acl_names_keys"]
@@ -35,6 +36,7 @@ def _never(_name: str) -> bool:
     return False
 
 
+@reads("mapping from patterns of lease names to lists of keys")
 def lease_acl(value: Value) -> tuple[LeaseRule, ...]:
     """Reads the rules, in their order."""
     rules: list[LeaseRule] = []

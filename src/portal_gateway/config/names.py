@@ -6,6 +6,7 @@ from portal_gateway.config.fields import name, text
 from portal_gateway.config.model import MAX_API_KEY_LENGTH, key_digest
 from portal_gateway.config.reading import Value
 from portal_gateway.config.scalars import quote
+from portal_gateway.config.worded import reads
 from portal_gateway.wire.identity import is_lease_id
 
 __all__ = [
@@ -36,6 +37,7 @@ _KEY_REFERENCE = "the id of a key"
 _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
 
 
+@reads(f"text of 1 to {MAX_API_KEY_LENGTH} visible ASCII characters; secret")
 def api_key(value: Value) -> bytes:
     """Reads an API key and returns its SHA-256: the key itself goes no further.
 
@@ -63,6 +65,7 @@ def api_key(value: Value) -> bytes:
     return key_digest(key.encode("ascii"))
 
 
+@reads("text of 1 to 64 letters, digits and ``. _ : @ -``, starting with a letter or digit")
 def key_id(value: Value) -> str:
     """Reads the id of an API key, which logs show. A bad one is not quoted: it may be the key."""
     found = text(value, secret=True, expected="an id").text
@@ -75,6 +78,7 @@ def key_id(value: Value) -> str:
     return found
 
 
+@reads("a key")
 def key_reference(value: Value) -> bytes:
     """Reads a name that stands for an API key, its id or the key itself, and returns its SHA-256.
 
@@ -93,6 +97,7 @@ def key_named(found: str, value: Value) -> bytes:
     return key_digest(found.encode("ascii"))
 
 
+@reads("the name of a lease")
 def lease_name(value: Value) -> str:
     """Reads the name of a lease: what stands in ``/peer/<name>/`` once percent-decoded.
 
@@ -113,6 +118,7 @@ def lease_name(value: Value) -> str:
     return found
 
 
+@reads("lease id: 26 characters, ``A`` to ``Z`` and ``2`` to ``7``")
 def lease_identity(value: Value) -> str:
     """Reads a lease id: 26 characters of upper-case base32."""
     found = text(value, expected="a lease id")
@@ -126,6 +132,7 @@ def lease_identity(value: Value) -> str:
     )
 
 
+@reads("the name of a plan")
 def plan_name(value: Value) -> str:
     """Reads the name of a plan, which keys have."""
     found = name(value, expected="the name of a plan")

@@ -8,6 +8,7 @@ from portal_gateway.config.fields import Section, list_of, text, true_or_false
 from portal_gateway.config.model import AddressListSection
 from portal_gateway.config.reading import Value
 from portal_gateway.config.scalars import quote
+from portal_gateway.config.worded import reads
 from portal_gateway.wire.ip_addresses import Network, read_address, unmapped_network
 
 __all__ = ["IP_WHITELIST", "ip_allow", "network", "trusted_proxies"]
@@ -20,6 +21,7 @@ _PREFIX = re.compile(r"0|[1-9][0-9]{0,2}")
 _EXPECTED = "an address or a network, such as 203.0.113.0/24 or 2001:db8::/32"
 
 
+@reads("an address, or a network in CIDR notation")
 def network(value: Value) -> Network:
     """Reads an address, or a network in CIDR notation (RFC 4632 section 3.1).
 
@@ -39,6 +41,7 @@ def network(value: Value) -> Network:
     return unmapped_network(read)
 
 
+@reads(f"an address, a network in CIDR notation, or ``{UNIX}``")
 def _network_or_unix(value: Value) -> Network | None:
     return None if text(value, expected=_EXPECTED).text == UNIX else network(value)
 
@@ -48,6 +51,7 @@ def _not_empty(found: Sequence[Network], value: Value) -> None:
         raise value.refuse("a list that is empty allows nobody; leave it out to allow everybody")
 
 
+@reads("list of networks, not empty, each an address, or a network in CIDR notation")
 def ip_allow(value: Value) -> tuple[Network, ...]:
     """Reads the networks of a key or a lease."""
     found = list_of(network, expected="a list of networks")(value)

@@ -10,6 +10,7 @@ from portal_gateway.config.names import key_reference, plan_name
 from portal_gateway.config.quotas import KeyQuotas, QuotaSection, QuotasSection, QuotaStorage
 from portal_gateway.config.reading import Reader, Value
 from portal_gateway.config.sizes import size
+from portal_gateway.config.worded import reads
 
 __all__ = ["QUOTAS", "check_quotas"]
 
@@ -39,6 +40,7 @@ _QUOTA = Section(
 )
 
 
+@reads(f"a quota, or ``{UNLIMITED}``")
 def _quota_or_unlimited(value: Value) -> QuotaSection | None:
     """Reads a quota, or ``unlimited`` for none."""
     if value.is_single and value.text().text == UNLIMITED:
@@ -49,6 +51,7 @@ def _quota_or_unlimited(value: Value) -> QuotaSection | None:
 _BY_KEY = mapping_of(key_reference, _quota_or_unlimited, secret_names=True)
 
 
+@reads(f"mapping from a key to a quota, or ``{UNLIMITED}``")
 def _of_keys(value: Value) -> KeyQuotas:
     """Reads the quotas of a period: of keys, and under ``default`` of all others."""
     keys: Mapping[bytes, QuotaSection | None] = _BY_KEY(value)

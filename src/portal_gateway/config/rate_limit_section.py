@@ -21,6 +21,7 @@ from portal_gateway.config.rate_limits import (
 )
 from portal_gateway.config.reading import Reader, Value
 from portal_gateway.config.storage_section import storage
+from portal_gateway.config.worded import reads
 from portal_gateway.wire.lease_names import normal_pattern
 
 __all__ = ["RATE_LIMIT", "overrides_name_keys"]
@@ -35,7 +36,7 @@ UNLIMITED = "unlimited"
 
 _UNITS = {"requests_per_second": 1, "requests_per_minute": 60, "requests_per_hour": 3600}
 
-_KEYS_OF_A_RATE = {
+_KEYS_OF_A_RATE: dict[str, Reader[Any]] = {
     "requests_per_second": number(0.001, MOST_REQUESTS),
     "requests_per_minute": number(0.001, MOST_REQUESTS),
     "requests_per_hour": number(0.001, MOST_REQUESTS),
@@ -70,6 +71,7 @@ _RATE = Section(_rate_of, _KEYS_OF_A_RATE, check=_one_unit)
 _PER_SECOND = _KEYS_OF_A_RATE["requests_per_second"]
 
 
+@reads("rate")
 def rate(value: Value) -> RateSection:
     """Reads a rate: a mapping, or a number of requests a second."""
     if value.is_single:
@@ -77,6 +79,7 @@ def rate(value: Value) -> RateSection:
     return _RATE(value)
 
 
+@reads(f"a rate, or ``{UNLIMITED}``")
 def rate_or_unlimited(value: Value) -> RateSection | None:
     """Reads a rate, or ``unlimited`` for none."""
     if value.is_single and value.text().text == UNLIMITED:
@@ -99,6 +102,7 @@ def _one_unit_if_any(rate: RateSection | None, value: Value) -> None:
         _one_unit(rate, value)
 
 
+@reads(f"mapping from a pattern of lease names to a rate, or ``{UNLIMITED}``")
 def _per_lease(value: Value) -> Mapping[str, RateSection | None]:
     """Reads rates by patterns of lease names."""
     found = _BY_LEASE(value)

@@ -72,9 +72,12 @@ MAX_QUEUE = 1_000_000
 """Requests that wait for a connection: at some KiB each, more than that is no queue but a leak."""
 
 
-def _gateway(listen: ListenAddress | None = None, **others: Any) -> GatewaySection:
-    if listen is None:
-        return GatewaySection(**others)
+_GATEWAY = GatewaySection()
+
+
+def _gateway(
+    listen: ListenAddress = (_GATEWAY.listen, _GATEWAY.listen_endpoint), **others: Any
+) -> GatewaySection:
     return GatewaySection(*listen, **others)
 
 

@@ -3,7 +3,8 @@
 import re
 from decimal import Decimal
 
-from portal_gateway.config.reading import Reader, Value
+from portal_gateway.config.reading import Value
+from portal_gateway.config.worded import Worded, reads
 
 __all__ = ["size", "spoken_size"]
 
@@ -20,12 +21,15 @@ _BYTES = {
 }
 
 
-def size(least: int, most: int) -> Reader[int]:
+def size(least: int, most: int) -> Worded[int]:
     """Reads a size such as ``10MB``, ``8KiB`` or ``4096`` into bytes.
 
     ``KB`` is 1000 bytes and ``KiB`` is 1024 (IEC 80000-13). A fraction of a byte is dropped.
     """
 
+    bounds = f"from ``{spoken_size(least)}`` to ``{spoken_size(most)}``"
+
+    @reads(f"size {bounds}", spoken=spoken_size)
     def read(value: Value) -> int:
         found = value.text("a size such as 10MB")
         match = _SIZE.fullmatch(found.text)

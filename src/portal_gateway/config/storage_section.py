@@ -12,10 +12,11 @@ from portal_gateway.config.fields import (
     whole_number,
 )
 from portal_gateway.config.rate_limits import OnFailure, RedisSection, StorageSection
-from portal_gateway.config.reading import Reader, Value
+from portal_gateway.config.reading import Value
 from portal_gateway.config.times import duration
 from portal_gateway.config.upstream_tls import UpstreamTLS
 from portal_gateway.config.upstream_tls_section import UPSTREAM_TLS_KEYS, authorities_are_asked
+from portal_gateway.config.worded import Worded, reads
 
 __all__ = ["storage"]
 
@@ -49,7 +50,8 @@ def _user_has_password(redis: RedisSection, value: Value) -> None:
         value.at("username").refuse("a user of Redis needs its password")
 
 
-def _credential(noun: str) -> Reader[str]:
+def _credential(noun: str) -> Worded[str]:
+    @reads("text; secret")
     def read(value: Value) -> str:
         found = text(value, secret=True, expected=f"a {noun}").text
         if not found:
@@ -59,6 +61,7 @@ def _credential(noun: str) -> Reader[str]:
     return read
 
 
+@reads("1 to 64 letters, digits and ``. _ : -``")
 def _prefix(value: Value) -> str:
     found = text(value, expected="a prefix")
     if not _PREFIX.fullmatch(found.text):
@@ -72,20 +75,6 @@ class _Storage(NamedTuple):
     type: str = "memory"
     redis: RedisSection | None = None
     on_failure: OnFailure = "local"
-
-
-def storage(value: Value) -> StorageSection:
-    """Reads where tokens are counted."""
-    found = _STORAGE(value)
-    if found.type == "redis" and found.redis is None:
-        raise value.refuse("type: redis needs the section redis, with its addr")
-    if found.type == "memory":
-        for key in ("redis", "on_failure"):
-            written = value.at(key)
-            if written is not value:
-                written.warn("not used: type is memory")
-        return StorageSection()
-    return StorageSection(found.redis, found.on_failure)
 
 
 _REDIS = Section(
@@ -112,3 +101,18 @@ _STORAGE = Section(
         "redis": _REDIS,
     },
 )
+
+
+@reads("", below={"": _STORAGE})
+def storage(value: Value) -> StorageSection:
+    """Reads where tokens are counted."""
+    found = _STORAGE(value)
+    if found.type == "redis" and found.redis is None:
+        raise value.refuse("type: redis needs the section redis, with its addr")
+    if found.type == "memory":
+        for key in ("redis", "on_failure"):
+            written = value.at(key)
+            if written is not value:
+                written.warn("not used: type is memory")
+        return StorageSection()
+    return StorageSection(found.redis, found.on_failure)

@@ -3,7 +3,8 @@
 import re
 from datetime import UTC, datetime
 
-from portal_gateway.config.reading import Reader, Value
+from portal_gateway.config.reading import Value
+from portal_gateway.config.worded import Worded, reads
 
 __all__ = ["duration", "moment_of", "seconds_of", "spoken_duration", "timestamp"]
 
@@ -17,9 +18,12 @@ _TIMESTAMP = re.compile(
 _MICROSECOND_DIGITS = 7  # the point and what a datetime can hold
 
 
-def duration(least: float, most: float) -> Reader[float]:
+def duration(least: float, most: float) -> Worded[float]:
     """Reads a duration such as ``500ms``, ``30s``, ``5m``, ``2h`` or ``7d`` into seconds."""
 
+    bounds = f"from ``{spoken_duration(least)}`` to ``{spoken_duration(most)}``"
+
+    @reads(f"duration {bounds}", spoken=spoken_duration)
     def read(value: Value) -> float:
         found = value.text("a duration such as 30s")
         seconds = seconds_of(found.text)
@@ -46,12 +50,15 @@ def seconds_of(text: str) -> float | None:
 def spoken_duration(seconds: float) -> str:
     """Seconds as a configuration would have them, in the largest unit that divides them."""
     milliseconds = round(seconds * 1000)
+    if milliseconds == 0:
+        return "0s"
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds % size == 0:
             return f"{milliseconds // size}{unit}"
     return f"{milliseconds}ms"
 
 
+@reads("time")
 def timestamp(value: Value) -> datetime:
     """Reads an RFC 3339 date and time, in quotes or not, into an aware one in UTC.
 

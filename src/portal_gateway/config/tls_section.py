@@ -10,6 +10,7 @@ from portal_gateway.config.fields import Section, choice, true_or_false, whole_n
 from portal_gateway.config.files import certificate_file, path
 from portal_gateway.config.model import GatewaySection, TLSSection
 from portal_gateway.config.reading import Value
+from portal_gateway.config.worded import reads
 from portal_gateway.tls.certificates import BadTLSFile
 from portal_gateway.tls.contexts import make_context
 from portal_gateway.tls.files import ClientCertificates, TLSFiles
@@ -20,6 +21,8 @@ _ENCRYPTED_TYPES = ("ssl:", "tls:", "le:", "lets:", "acme:")
 """Endpoint strings that bring a TLS of their own."""
 
 _NO_FILE = Path()
+
+_PEM_FILE = reads("path of a PEM file")(path)
 
 
 def _tls(
@@ -107,8 +110,8 @@ TLS = Section(
     _tls,
     {
         "enabled": true_or_false,
-        "cert_file": path,
-        "key_file": path,
+        "cert_file": _PEM_FILE,
+        "key_file": _PEM_FILE,
         "auto_cert": auto_cert,
         "client_ca_file": certificate_file,
         "client_certificates": choice("mode", get_args(ClientCertificates)),

@@ -1,10 +1,12 @@
 """The section ``tls`` of what the gateway connects to: its keys."""
 
+from typing import Any
+
 from portal_gateway.config.addresses import server_name
 from portal_gateway.config.fields import Section, true_or_false
 from portal_gateway.config.files import certificate_file
 from portal_gateway.config.model import UpstreamTLS
-from portal_gateway.config.reading import Value
+from portal_gateway.config.reading import Reader, Value
 
 __all__ = ["UPSTREAM_TLS", "UPSTREAM_TLS_KEYS", "authorities_are_asked"]
 
@@ -25,7 +27,7 @@ def authorities_are_asked(tls: UpstreamTLS, value: Value) -> None:
     )
 
 
-UPSTREAM_TLS_KEYS = {
+UPSTREAM_TLS_KEYS: dict[str, Reader[Any]] = {
     "ca_file": certificate_file,
     "insecure": true_or_false,
     "server_name": server_name,
