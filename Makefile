@@ -15,10 +15,11 @@ help:
 	@echo "make compiled       build/compiled: the package with its hot path compiled by mypyc"
 	@echo "make test-compiled  the tests of what is compiled, with the compiled package"
 	@echo "make lint   style, types, and that the documents render"
+	@echo "make docs   these documents as HTML, in build/docs/html"
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
 	@echo "make bench-streams  a large download, events on 500 streams, idle WebSockets"
 	@echo "make soak   slow clients, h2spec, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
-	@echo "make modules  write docs/modules.rst and docs/metrics.rst again"
+	@echo "make modules  write again what stands in docs/ and is made from the code"
 	@echo "make proto  generate the protobuf code again"
 	@echo "make clean  remove what was built (.venv stays)"
 
@@ -52,12 +53,13 @@ lint: .venv/.dev-installed docs
 	@if command -v go >/dev/null; then cd tests/interop && go vet ./... && go vet -modfile=portal-1.2.0.mod ./...; \
 	else echo "left out: go vet of tests/interop (there is no Go here)"; fi
 
-# --strict ends at the first warning, so a page that renders oddly fails too.
+# What is read where it lies, by a reader that knows no Sphinx, and then the pages. A warning ends it.
 docs: .venv/.dev-installed
-	@for page in *.rst docs/*.rst; do \
+	@for page in *.rst; do \
 		$(BIN)/python -m docutils --strict --syntax-highlight=none "$$page" /dev/null || exit 1; \
 	done
-	@echo "documents: all render"
+	$(BIN)/python -m sphinx -q -W --keep-going -n -b html -d build/docs/doctrees docs build/docs/html
+	@echo "documents: all render; open build/docs/html/index.html"
 
 bench: compiled
 	benchmarks/install-servers.sh
@@ -82,6 +84,7 @@ soak: .venv/.dev-installed
 modules: .venv/.dev-installed
 	$(BIN)/python docs/list_modules.py > docs/modules.rst
 	$(BIN)/python docs/list_metrics.py > docs/metrics.rst
+	$(BIN)/python docs/list_settings.py > docs/settings.rst
 
 # The versions and why they are pinned stand in portal.proto.
 proto:
