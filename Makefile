@@ -85,6 +85,8 @@ modules: .venv/.dev-installed
 	$(BIN)/python docs/list_modules.py > docs/modules.rst
 	$(BIN)/python docs/list_metrics.py > docs/metrics.rst
 	$(BIN)/python docs/list_settings.py > docs/settings.rst
+	$(BIN)/python docs/list_commands.py > docs/commands.rst
+	$(BIN)/python docs/list_errors.py
 
 # The versions and why they are pinned stand in portal.proto.
 proto:

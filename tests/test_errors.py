@@ -1,7 +1,4 @@
-"""The table from cause to answer, and its page."""
-
-import re
-from pathlib import Path
+"""The table from cause to answer."""
 
 import pytest
 
@@ -14,15 +11,6 @@ from portal_gateway.errors import (
     UpstreamFault,
     fault,
 )
-
-PAGE = Path(__file__).parents[1] / "docs" / "errors.rst"
-
-
-def test_the_page_lists_every_cause_with_its_status_and_no_other():
-    rows = re.findall(r"^([a-z_]+) +(\d{3}) ", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert {code: int(status) for code, status in rows} == {
-        code: cause.status for code, cause in CAUSES.items()
-    }
 
 
 @pytest.mark.parametrize(

@@ -25,18 +25,19 @@ from portal_gateway.relay.expose import Exposure
 from portal_gateway.relay.reachability import unreachable_relays
 from portal_gateway.sd_notify import notifier_of
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 MAX_PORT = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that ``arguments`` (the process's own by default) ask for."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     options.command(options)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The commands and their options; ``docs/commands.rst`` is made from this."""
     parser = argparse.ArgumentParser(
         prog="portal-gateway",
         description="An authenticating, observable gateway in front of the Portal relay network.",
@@ -44,19 +45,36 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"portal-gateway {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run the gateway in the foreground")
-    run.add_argument("--config", type=Path, required=True, metavar="FILE")
+    run = commands.add_parser(
+        "run",
+        help="run the gateway in the foreground",
+        description="Run the gateway in the foreground. Its address is printed once it takes"
+        " requests; the log goes to standard error.",
+    )
+    run.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="the configuration file"
+    )
     run.set_defaults(command=_run)
 
-    validate = commands.add_parser("validate", help="check a configuration file")
-    validate.add_argument("--config", type=Path, required=True, metavar="FILE")
+    validate = commands.add_parser(
+        "validate",
+        help="check a configuration file",
+        description="Check a configuration file: print what it comes to, or everything that is"
+        " wrong with it, and whether its relays can be reached.",
+    )
+    validate.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="the configuration file"
+    )
     validate.add_argument(
         "--offline", action="store_true", help="do not try whether the relays can be reached"
     )
     validate.set_defaults(command=_validate)
 
     demo = commands.add_parser(
-        "demo", help="a relay, a sample agent behind it and a gateway in front, on this machine"
+        "demo",
+        help="a relay, a sample agent behind it and a gateway in front, on this machine",
+        description="Run a relay, a sample agent behind it and a gateway in front, all on this"
+        " machine, and print curl lines to try.",
     )
     demo.add_argument("--port", type=int, default=8080, help="the gateway's port (default 8080)")
     demo.set_defaults(command=_demo)
@@ -64,8 +82,15 @@ def _parser() -> argparse.ArgumentParser:
     add_keys_command(commands, _load)
     add_quota_command(commands, _load)
 
-    expose = commands.add_parser("expose", help="publish a local TCP service as a lease")
-    expose.add_argument("--relay", required=True, metavar="URL", help="ws:// or wss:// URL")
+    expose = commands.add_parser(
+        "expose",
+        help="publish a local TCP service as a lease",
+        description="Publish a local TCP service as a lease, for as long as this runs. The"
+        " connection to the relay is made again whenever it is lost.",
+    )
+    expose.add_argument(
+        "--relay", required=True, metavar="URL", help="the relay's URL, ws:// or wss://"
+    )
     expose.add_argument("--name", required=True, help="the lease's name")
     expose.add_argument(
         "--to", required=True, metavar="HOST:PORT", type=_address, help="the local service"

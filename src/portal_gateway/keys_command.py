@@ -18,6 +18,7 @@ from portal_gateway.config.times import moment_of, seconds_of
 __all__ = ["add_keys_command"]
 
 _DEFAULT_GRACE: Final = "1h"
+_ID_HELP: Final = "the key's id, as keys list shows it"
 
 Load = Callable[[Path], Config]
 
@@ -29,13 +30,15 @@ def add_keys_command(commands: Any, load: Load) -> None:
 
     def action(name: str, told: str) -> Any:
         parser = actions.add_parser(name, help=told, description=told.capitalize() + ".")
-        parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+        parser.add_argument(
+            "--config", type=Path, required=True, metavar="FILE", help="the configuration file"
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(command=partial(_run, load, name))
         return parser
 
     create = action("create", "make a key and show it, once")
-    create.add_argument("--description", default="", metavar="TEXT")
+    create.add_argument("--description", default="", metavar="TEXT", help="for people")
     create.add_argument(
         "--scopes",
         type=_scopes,
@@ -62,9 +65,9 @@ def add_keys_command(commands: Any, load: Load) -> None:
         ("show", "show what is known of a key"),
         ("revoke", "make a key good for nothing, for good"),
     ):
-        action(name, told).add_argument("id", metavar="ID")
+        action(name, told).add_argument("id", metavar="ID", help=_ID_HELP)
     rotate = action("rotate", "give a key another secret and show it, once")
-    rotate.add_argument("id", metavar="ID")
+    rotate.add_argument("id", metavar="ID", help=_ID_HELP)
     rotate.add_argument(
         "--grace",
         type=_duration,

@@ -23,7 +23,9 @@ def add_quota_command(commands: Any, load: Load) -> None:
         description="Show what a key has used, and what is left. Gateways write once a second.",
     )
     show.add_argument("key", metavar="KEY", help="the key's id, or jwt: and a token's subject")
-    show.add_argument("--config", type=Path, required=True, metavar="FILE")
+    show.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="the configuration file"
+    )
     show.add_argument("--plan", default="", help="the plan, where a token says it")
     show.add_argument("--json", action="store_true", help="print JSON")
     show.set_defaults(command=partial(_show, load))
