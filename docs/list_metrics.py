@@ -40,7 +40,10 @@ Labels have these values:
 ``type``
     The code of the error, as in `errors.rst <errors.rst>`_.
 
-``process_*`` are the usual ones of the process: CPU, memory, start, file descriptors.
+Where the gateway has several workers, whichever is asked tells of all of them: counts are added
+up, and of a gauge that cannot be, the list says what is told. A worker that ended is missed in
+gauges; its counts stay, but for those of its last second if it was killed. When the gateway starts
+again, all begin with 0.
 
 Request rate, the part of errors and the 99th percentile are asked for so::
 
@@ -58,6 +61,8 @@ def entry(listed: Listed) -> list[str]:
     """The lines of one metric."""
     name = f"``{listed.name}``"
     lines = ["", name, "~" * len(name), "", f":Kind: {listed.kind}"]
+    if listed.across != "sum":
+        lines.append(f":Of several workers: the {listed.across}")
     if listed.labels:
         lines.append(f":Labels: {', '.join(f'``{label}``' for label in listed.labels)}")
     if listed.buckets:

@@ -19,6 +19,7 @@ from portal_gateway.demo.command import Demo
 from portal_gateway.gateway import Gateway
 from portal_gateway.keys_command import add_keys_command
 from portal_gateway.observe.logs import Log
+from portal_gateway.observe.worker_files import worker_files
 from portal_gateway.quota_command import add_quota_command
 from portal_gateway.relay.credential_file import CredentialFileError, load_or_create_credential
 from portal_gateway.relay.expose import Exposure
@@ -121,6 +122,7 @@ def _run(options: argparse.Namespace) -> None:
             _announce,
             load=service.loading(options.config),
             notifier=notifier,
+            workers=worker_files(os.environ, reactor.seconds),
         ),
         level=config.logging.level,
         style=config.logging.format,

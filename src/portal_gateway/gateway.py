@@ -39,6 +39,7 @@ from portal_gateway.frontend.sources import PreparedSources, Sources
 from portal_gateway.frontend.withdrawal import make_judge, withdraw
 from portal_gateway.observe.logs import Log
 from portal_gateway.observe.request_ids import request_id
+from portal_gateway.observe.worker_files import WorkerFiles
 from portal_gateway.relay.upstreams import PreparedUpstreams, Upstreams
 from portal_gateway.reloading import Reloads
 from portal_gateway.sd_notify import Notifier, Watchdog
@@ -71,9 +72,9 @@ class Gateway(MultiService):
 
     ``site`` is what answers requests, ``certificate`` has one issued by ACME, if that is asked for.
     ``announce`` is told the URL once requests are taken, ``notifier`` how the gateway is. ``load``
-    reads the configuration anew for ``reloads``. ``threads`` are for what blocks, instead of some
-    of its own; ``wall_clock`` gives unix seconds. As a child of twistd's application the gateway
-    makes ``log`` the process's log.
+    reads the configuration anew for ``reloads``. ``workers`` is where workers share their metrics.
+    ``threads`` are for what blocks, instead of some of its own; ``wall_clock`` gives unix seconds.
+    As a child of twistd's application the gateway makes ``log`` the process's log.
 
     Raises ``CredentialFileError``, ``OSError`` or ``ValueError`` for a file that cannot be used.
     """
@@ -88,6 +89,7 @@ class Gateway(MultiService):
         load: Callable[[], Config] | None = None,
         wall_clock: Callable[[], float] = time.time,
         notifier: Notifier | None = None,
+        workers: WorkerFiles | None = None,
     ) -> None:
         super().__init__()
         self._reactor = reactor
@@ -106,6 +108,8 @@ class Gateway(MultiService):
             waits = tls.auto_cert is not None
             self._rotation = Rotation(reactor, tls.files, ALPN, may_wait=waits)
         self._measured = Measured(config.metrics, reactor, wall_clock)
+        if workers is not None:
+            self._measured.share(workers)
         self._measured.read(of_relays, lambda: self.upstreams.router)
         self._measured.read(of_limits, lambda: self.sources.tables)
         self._measured.read(of_redis, lambda: self.sources.now.redis)
@@ -309,6 +313,8 @@ class Gateway(MultiService):
     def stopService(self) -> Deferred[Any]:
         """Stop the listeners; when their requests are over, what counted them, and then the rest.
 
+        What measures comes last, so that other workers know all of it.
+
         Fires when all of it has ended and the log is written.
         """
         self.notifier.stopping("ending when the requests under way are over")
@@ -316,9 +322,10 @@ class Gateway(MultiService):
         if self.reloads is not None:
             self.reloads.stop()
         upstreams, sources, *others = self
-        stopped = _all_stopped(others)
+        stopped = _all_stopped(other for other in others if other is not self._measured)
         stopped.addBoth(lambda _result: sources.stopService())
         stopped.addBoth(lambda _result: upstreams.stopService())
+        stopped.addBoth(lambda _result: self._measured.stopService())
         return stopped.addBoth(self._stopped)
 
     def hurry(self) -> None:

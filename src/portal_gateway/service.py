@@ -22,6 +22,7 @@ from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import Config
 from portal_gateway.gateway import Gateway
 from portal_gateway.observe.logs import Log, Sink
+from portal_gateway.observe.worker_files import worker_files
 from portal_gateway.relay.credential_file import CredentialFileError
 from portal_gateway.sd_notify import notifier_of
 from portal_gateway.signals import end_by_signals, reload_by_signal
@@ -61,7 +62,14 @@ def makeService(options: Options) -> IService:
     load = loading(Path(options["config"]))
     notifier = notifier_of(environ)
     gateway = _make_or_exit(
-        lambda: Gateway(reactor, options.config, log, load=load, notifier=notifier)
+        lambda: Gateway(
+            reactor,
+            options.config,
+            log,
+            load=load,
+            notifier=notifier,
+            workers=worker_files(environ, reactor.seconds),
+        )
     )
     reactor.callWhenRunning(_obey_signals, reactor, gateway)
     return gateway

@@ -9,8 +9,8 @@ from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.measured import Measured
 from portal_gateway.frontend.metrics_page import MetricsPage
+from portal_gateway.observe.figures import Reading
 from portal_gateway.observe.loop_lag import BEAT
-from portal_gateway.observe.metrics import Reading
 from portal_gateway.policy.credentials import KeyTable
 
 OPEN = MetricsSection(auth=False)

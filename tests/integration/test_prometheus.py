@@ -90,13 +90,60 @@ def send(gateway, *paths):
 def test_3_1_promtool_has_nothing_to_complain_of(gateway):
     check = [tool("promtool"), "check", "metrics"]
     send(gateway, "/peer/tool/echo", "/peer/away/", "/peer/nobody/", "/no-such-path")
-    url = f"http://{gateway.address}/metrics"
-    request = urllib.request.Request(url, headers={"X-API-Key": SCRAPER})
-    with urllib.request.urlopen(request, timeout=10) as opened:
-        text = opened.read()
+    text = scrape(gateway)
     assert b"portal_gateway_requests_total{" in text
     checked = subprocess.run(check, input=text, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def scrape(gateway):
+    url = f"http://{gateway.address}/metrics"
+    request = urllib.request.Request(url, headers={"X-API-Key": SCRAPER})
+    with urllib.request.urlopen(request, timeout=10) as opened:
+        return opened.read()
+
+
+def scraped(gateway):
+    lines = [line.rpartition(" ") for line in scrape(gateway).decode().splitlines()]
+    return {name: float(value) for name, _, value in lines if not name.startswith("#")}
+
+
+def test_workers_tell_of_each_other_and_one_that_is_killed_is_not_forgotten(origin, tmp_path):
+    files = tmp_path / "files"
+    files.mkdir(0o700)
+    leases = {"tool": {"url": f"http://{origin}"}}
+
+    def worker(number):
+        directory = tmp_path / str(number)
+        directory.mkdir(exist_ok=True)
+        environment = {
+            "PORTAL_GATEWAY_WORKER": str(number),
+            "PORTAL_GATEWAY_WORKERS_DIR": str(files),
+        }
+        return Gateway({"auth": {"keys": KEYS}, "leases": leases}, directory, environment)
+
+    labels = 'lease_id="tool",method="GET",path="/peer/{lease}",status="200"'
+
+    def counts(*gateways):
+        return [
+            scraped(gateway).get(f"portal_gateway_requests_total{{{labels}}}")
+            for gateway in gateways
+        ]
+
+    with worker(0) as first:
+        with worker(1) as second:
+            send(first, *["/peer/tool/echo"] * 3)
+            send(second, *["/peer/tool/echo"] * 4)
+            wait_until(lambda: counts(first, second) == [7, 7], START, "both counts")
+            assert scraped(first)["portal_gateway_workers"] == 2
+            second.process.kill()
+            second.process.wait()
+            assert counts(first) == [7]
+        with worker(1) as second:
+            send(second, *["/peer/tool/echo"] * 5)
+            assert counts(second, first) == [12, 12]
+            cpu = [scraped(gateway)["process_cpu_seconds_total"] for gateway in (first, second) * 3]
+            assert cpu == sorted(cpu)
 
 
 def test_3_1_a_prometheus_answers_rate_errors_and_percentiles(gateway, tmp_path):

@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families as classic_f
 from twisted.internet.task import Clock
 
 from portal_gateway.exchange import Caller, Exchange
+from portal_gateway.observe.figures import Reading
 from portal_gateway.observe.metric_list import METRICS
-from portal_gateway.observe.metrics import Metrics, Reading
+from portal_gateway.observe.metrics import Metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -74,7 +75,7 @@ def test_names_are_unique_and_say_their_kind():
     names = [metric.name for metric in METRICS]
     assert len(names) == len(set(names))
     for metric in METRICS:
-        assert metric.name.startswith("portal_gateway_")
+        assert metric.name.startswith(("portal_gateway_", "process_"))
         assert (metric.kind == "counter") == metric.name.endswith("_total")
         assert bool(metric.buckets) == (metric.kind == "histogram")
 

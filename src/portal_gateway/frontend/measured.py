@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.web.resource import IResource
 
 from portal_gateway.config.model import MetricsSection
@@ -15,8 +17,10 @@ from portal_gateway.frontend.metrics_page import MetricsPage
 from portal_gateway.frontend.readings import of_reloads, of_sites
 from portal_gateway.frontend.routes import NothingHere
 from portal_gateway.frontend.site import Site
-from portal_gateway.observe.metrics import Metrics, Reading
+from portal_gateway.observe.figures import Reading
+from portal_gateway.observe.metrics import Metrics
 from portal_gateway.observe.reload_results import ReloadResults
+from portal_gateway.observe.worker_files import WRITE_INTERVAL, WorkerFiles
 
 __all__ = ["Measured"]
 
@@ -46,7 +50,29 @@ class Measured(MultiService):
         self.read(of_sites, lambda: self.sites)
         self._metrics.sources.append(self._of_bodies)
         self.read(of_reloads, lambda: self.reloads)
+        self._writing = LoopingCall(self._metrics.write)
+        self._writing.clock = clock
+        self._shares = False
         self.use(section, None)
+
+    def share(self, files: WorkerFiles) -> None:
+        """Tell of all workers that keep their figures in ``files``, as this one does from now."""
+        self._metrics.share(files)
+        self._shares = True
+
+    def startService(self) -> None:
+        """Feel the event loop, and have other workers know from now on."""
+        super().startService()
+        if self._shares:
+            self._writing.start(WRITE_INTERVAL)
+
+    def stopService(self) -> Deferred[Any]:
+        """Have them know the last of it."""
+        if self._writing.running:
+            self._writing.stop()
+            self._metrics.write_last()
+        stopped: Deferred[Any] = super().stopService()
+        return stopped
 
     def use(self, section: MetricsSection, page: IResource | None) -> None:
         """Count by ``section`` from now on. What was counted is kept.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from portal_gateway.frontend.quotas import QuotaParts
 from portal_gateway.frontend.site import Site
-from portal_gateway.observe.metrics import Reading
+from portal_gateway.observe.figures import Reading
 from portal_gateway.observe.reload_results import ReloadResults
 from portal_gateway.observe.tallies import OTHER
 from portal_gateway.policy.rate_limits import Tables

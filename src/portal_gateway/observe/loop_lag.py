@@ -29,6 +29,11 @@ class LoopLag(Service):
         self.counts = [0] * (len(self._bounds) + 1)
         self.seconds = 0.0
 
+    def go_on_from(self, counts: Sequence[int], seconds: float) -> None:
+        """Count on from what was counted before."""
+        self.counts = [a + b for a, b in zip(self.counts, counts, strict=True)]
+        self.seconds += seconds
+
     def startService(self) -> None:
         """Beat from now on."""
         super().startService()

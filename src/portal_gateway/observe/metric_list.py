@@ -1,4 +1,4 @@
-"""Every metric of the gateway's own: its name, what it is, its labels, and its buckets."""
+"""Every metric: its name, what it is, its labels, and its buckets."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -12,17 +12,22 @@ LAGS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 """Seconds that the event loop is late."""
 
 Kind = Literal["counter", "gauge", "histogram"]
+Across = Literal["sum", "least", "most"]
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One metric: its name as it is told, what it is, its labels, and the bounds of its buckets."""
+    """One metric: its name as it is told, what it is, its labels, and the bounds of its buckets.
+
+    ``across`` says what several workers tell together.
+    """
 
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    across: Across = "sum"
 
 
 METRICS: Final = (
@@ -98,17 +103,22 @@ METRICS: Final = (
     Listed(
         "portal_gateway_portal_connections",
         "gauge",
-        "Relays by the state of the session with them.",
+        "Sessions with relays, by their state.",
         ("status",),
     ),
     Listed(
-        "portal_gateway_relay_up", "gauge", "Whether the session with a relay is up.", ("relay",)
+        "portal_gateway_relay_up",
+        "gauge",
+        "Whether the session with a relay is up.",
+        ("relay",),
+        across="least",
     ),
     Listed(
         "portal_gateway_relay_round_trip_seconds",
         "gauge",
         "The last ping's round trip to a relay.",
         ("relay",),
+        across="most",
     ),
     Listed(
         "portal_gateway_relay_connects_total",
@@ -122,7 +132,13 @@ METRICS: Final = (
         "Attempts to connect to a relay.",
         ("relay",),
     ),
-    Listed("portal_gateway_leases", "gauge", "Leases that a relay lists now.", ("relay",)),
+    Listed(
+        "portal_gateway_leases",
+        "gauge",
+        "Leases that a relay lists now.",
+        ("relay",),
+        across="most",
+    ),
     Listed(
         "portal_gateway_pool_connections",
         "gauge",
@@ -146,7 +162,7 @@ METRICS: Final = (
         "counter",
         "Buckets given up while they were not full, for want of room.",
     ),
-    Listed("portal_gateway_redis_up", "gauge", "Whether Redis can be asked."),
+    Listed("portal_gateway_redis_up", "gauge", "Whether Redis can be asked.", across="least"),
     Listed(
         "portal_gateway_redis_transitions_total", "counter", "Times that Redis went or came back."
     ),
@@ -159,6 +175,7 @@ METRICS: Final = (
         "gauge",
         "Whether the last work in a database was done.",
         ("driver",),
+        across="least",
     ),
     Listed(
         "portal_gateway_database_transactions_total",
@@ -189,22 +206,26 @@ METRICS: Final = (
         "portal_gateway_config_last_reload_successful",
         "gauge",
         "Whether the last one did; 1 before there was one.",
+        across="least",
     ),
     Listed(
         "portal_gateway_config_applied_timestamp_seconds",
         "gauge",
         "Since when the configuration of now is in force, in Unix time.",
+        across="most",
     ),
     Listed(
         "portal_gateway_config_generation",
         "gauge",
         "How many configurations were in force, the one at the start included.",
+        across="most",
     ),
     # The process.
     Listed(
         "portal_gateway_tls_certificate_expiry_timestamp_seconds",
         "gauge",
         "When the certificate that is served expires, in Unix time.",
+        across="least",
     ),
     Listed(
         "portal_gateway_event_loop_lag_seconds",
@@ -218,6 +239,24 @@ METRICS: Final = (
         "gauge",
         "Always 1; the labels say what runs.",
         ("version", "python", "twisted", "compiled"),
+        across="most",
+    ),
+    Listed("portal_gateway_workers", "gauge", "Processes whose figures these are."),
+    Listed("process_cpu_seconds_total", "counter", "CPU time that was used, of user and system."),
+    Listed("process_resident_memory_bytes", "gauge", "Memory that is resident."),
+    Listed("process_virtual_memory_bytes", "gauge", "Memory that is addressed."),
+    Listed("process_open_fds", "gauge", "File descriptors that are open."),
+    Listed(
+        "process_max_fds",
+        "gauge",
+        "File descriptors that one process may have open.",
+        across="least",
+    ),
+    Listed(
+        "process_start_time_seconds",
+        "gauge",
+        "When the process started, in Unix time.",
+        across="least",
     ),
 )
-"""Every metric of the gateway's own, in the order in which they are told."""
+"""Every metric, in the order in which they are told."""

@@ -238,8 +238,10 @@ class RequestCounts:
         order: list[tuple[bool, float, Labels, int]] = []
         for labels, row in rows.items():
             named = _is_name(labels[2])
-            order.append((named, row.born, labels, _THE_ROW))
-            order += [(named, tally.born, labels, s) for s, tally in row.statuses.items()]
+            born = row.born
+            order.append((named, born, labels, _THE_ROW))
+            for status, tally in row.statuses.items():
+                order.append((named, max(born, tally.born), labels, status))
         order.sort()
         for _, _, labels, status in order:
             mine = self.rows.get(labels)
