@@ -15,7 +15,7 @@ from portal_gateway import __version__, service
 from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import LEASE_LABEL, Config
 from portal_gateway.config.report import describe, describe_faults
-from portal_gateway.demo.command import Demo
+from portal_gateway.demo.command import LOGGING, Demo
 from portal_gateway.gateway import Gateway
 from portal_gateway.keys_command import add_keys_command
 from portal_gateway.observe.logs import Log
@@ -159,7 +159,7 @@ def _demo(options: argparse.Namespace) -> None:
     def demo(reactor: Any, log: Log) -> Demo:
         return Demo(reactor, log, options.port, lambda line: print(line, flush=True))
 
-    service.run(demo, level="warning", style="text")
+    service.run(demo, level=LOGGING.level, style=LOGGING.format)
 
 
 def _address(text: str) -> tuple[str, int]:

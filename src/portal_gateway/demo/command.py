@@ -9,14 +9,17 @@ from typing import Any, cast
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from portal_gateway.config.model import (
     ApiKey,
     AuthSection,
     Config,
     GatewaySection,
+    LoggingSection,
     PortalSection,
     RelaySection,
 )
@@ -25,14 +28,20 @@ from portal_gateway.gateway import Gateway
 from portal_gateway.observe.logs import Log
 from portal_gateway.relay.expose import Exposure
 from portal_gateway.relay.serving import LeaseState, PublishedLease
-from portal_gateway.testing.relay import EmbeddedRelay
+from portal_gateway.testing.relay import MAX_CLIENTS, EmbeddedRelay
 
-__all__ = ["Demo", "sentences"]
+__all__ = ["LOGGING", "Demo", "sentences"]
 
 LEASE = "agent"
 """The name under which the sample agent is published."""
 
 HOST = "127.0.0.1"
+
+LOGGING = LoggingSection(level="warning", format="text")
+"""The log goes to the same terminal: only what went wrong is to stand among the lines to paste."""
+
+RELAY_PORT = 4017
+"""Where Portal's own relay listens."""
 
 _log = Logger()
 
@@ -94,13 +103,14 @@ class Demo(MultiService):
             ),
             portal=PortalSection(relays=(RelaySection(self._stage.relay.url),)),
             auth=AuthSection(keys=(ApiKey.of(self._key, id="demo", description="demo"),)),
+            logging=LOGGING,
         )
         gateway = Gateway(self._reactor, config, self._log, self._listens)
         gateway.setName("gateway")
         self.addService(gateway)
 
     def _listens(self, url: str) -> None:
-        for line in sentences(url, self._key):
+        for line in sentences(url, self._key, self._stage.relay.url):
             self._tell(line)
 
     def _give_up(self, failure: Any) -> None:
@@ -121,9 +131,20 @@ class _Stage(Service):
         super().startService()
         agent = TCP4ServerEndpoint(self._reactor, 0, interface=HOST)
         listening = gatherResults(
-            [self.relay.listen(), agent.listen(agent_site(self._reactor))], consumeErrors=True
+            [self._relay_listens(), agent.listen(agent_site(self._reactor))], consumeErrors=True
         )
         listening.addCallback(self._listening).chainDeferred(self.ready)
+
+    def _relay_listens(self) -> Deferred[IListeningPort]:
+        """At the port where relays are, or at any where that one is taken."""
+        usual = TCP4ServerEndpoint(self._reactor, RELAY_PORT, MAX_CLIENTS, interface=HOST)
+        listening = self.relay.listen(usual)
+
+        def taken(failure: Failure) -> Deferred[IListeningPort]:
+            failure.trap(CannotListenError)
+            return self.relay.listen()
+
+        return listening.addErrback(taken)
 
     def _listening(self, ports: list[IListeningPort]) -> int:
         self._agent = ports[1]
@@ -149,7 +170,7 @@ def free_port(wanted: int) -> int:
     return wanted
 
 
-def sentences(url: str, key: str) -> list[str]:
+def sentences(url: str, key: str, relay_url: str) -> list[str]:
     """What to read and what to paste, line by line."""
     agent = f"{url}peer/{LEASE}"
     header = f'-H "X-API-Key: {key}"'
@@ -182,5 +203,10 @@ def sentences(url: str, key: str) -> list[str]:
     ]
     for says, command in steps:
         lines += [f"# {says}", command, ""]
-    lines.append("Ctrl-C stops it.")
+    lines += [
+        f"# A service of yours, here one at port 3000, as {url}peer/mine/:",
+        f"portal-gateway expose --relay {relay_url} --name mine --to {HOST}:3000",
+        "",
+        "Ctrl-C stops it.",
+    ]
     return lines
