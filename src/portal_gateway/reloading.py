@@ -142,5 +142,6 @@ def in_the_background() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()
         gc.enable()
         sys.setswitchinterval(interval)

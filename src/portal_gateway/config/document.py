@@ -26,8 +26,8 @@ __all__ = [
 MAX_FILE_BYTES = 10_000_000
 """The largest file that is read: a hundred times a large configuration."""
 
-MAX_NODES = 250_000
-"""Nodes of a document with every alias replaced: some 15,000 API keys with all their fields."""
+MAX_NODES = 1_000_000
+"""Nodes of a document with every alias replaced: some 50,000 API keys with all their fields."""
 
 MAX_DEPTH = 32
 """Levels of nesting: four times what the schema has, far below what recursion stands."""
