@@ -252,7 +252,8 @@ class Gateway(MultiService):
         if before is self.certificate:
             return
         if before is not None:
-            before.renewal.disownServiceParent()
+            ended = maybeDeferred(self.removeService, before.renewal)
+            ended.addErrback(lambda why: _log.failure("a renewal did not end well", why))
         rotation.contexts.make = plain_connection
         if self.certificate is not None:
             self.certificate.prove_on(rotation)

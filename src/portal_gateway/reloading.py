@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -65,9 +65,11 @@ class Reloads(Generic[P]):
 
     def reload(self) -> Deferred[bool]:
         """Reload; fires with whether a configuration was taken up that was read after this call."""
+        if self._stopped:
+            return succeed(False)  # noqa: FBT003 - a result
         asked: Deferred[bool] = Deferred()
         self._next.append(asked)
-        if not (self._busy or self._stopped):
+        if not self._busy:
             self._begin()
         return asked
 

@@ -147,7 +147,7 @@ def test_aliases_count_as_often_as_they_are_used():
         nine_to_the(200),
         "[" * 100_000,
         "{a: " * 100_000,
-        "a: &a [" + "[" * 20 + "]" * 20 + "]\nb: [" + "*a, " * 20_000 + "]",
+        "a: &a [" + "[" * 29 + "]" * 29 + "]\nb: [" + "*a, " * 40_000 + "]",
         "merge: &m {" + ", ".join(f"k{i}: v" for i in range(1000)) + "}\n"
         "all: [" + "{<<: *m}, " * 1000 + "]",
     ],

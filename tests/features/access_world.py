@@ -106,7 +106,7 @@ class AccessWorld(World):
 
     def reconfigure(self, config):
         """Other rules over the same leases."""
-        super().reconfigure(config + self.ways)
+        return super().reconfigure(config + self.ways)
 
     def open_upstreams(self):
         self.relay = self.session = None

@@ -126,7 +126,7 @@ def test_acl_rules_hot_reloadable(world):
     wire = world.ask("/peer/private/", key=OTHER)
     assert json.loads(head_of(wire.received)[2])["error"] == DENIED
     wire.received = b""
-    world.reconfigure(f"lease_acl: {{private: [other]}}\n{KEYS}")
+    assert world.reconfigure(f"lease_acl: {{private: [other]}}\n{KEYS}")
     world.ask("/peer/private/", key=OTHER, wire=wire)
     assert head_of(wire.received)[2] == b"private"
     wire.received = b""

@@ -92,12 +92,15 @@ class World:
         self.log_text = io.StringIO()
         log = Log(self.reactor, self.log_text, level="debug")
         self.announced = []
+        self.config = config
+        self._directory = directory
         self.gateway = Gateway(
             self.reactor,
-            load_config_text(config, "test.yaml", {}, directory=directory),
+            self._load(),
             log,
             self.announced.append,
             self.threads,
+            load=self._load,
             wall_clock=wall_clock,
         )
         self.origin = Origin()
@@ -109,9 +112,15 @@ class World:
         self.reactor.settle()
 
     def reconfigure(self, config):
-        """What a reload does, once the file was read."""
-        self.gateway.use(self.gateway.prepare(load_config_text(config, "test.yaml", {})))
+        """Reload another configuration; whether it was taken up."""
+        self.config = config
+        taken_up = []
+        self.gateway.reloads.reload().addCallback(taken_up.append)
         self.reactor.settle()
+        return taken_up == [True]
+
+    def _load(self):
+        return load_config_text(self.config, "test.yaml", {}, directory=self._directory)
 
     def open_upstreams(self):
         """What more has to be there before the gateway starts."""

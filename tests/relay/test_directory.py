@@ -404,3 +404,19 @@ def test_one_look_up_is_cheap_however_many_leases_there_are():
         Counting.hashes = 0
         directory.find(Counting(asked))
         assert Counting.hashes <= 2
+
+
+def test_other_pins_hold_for_what_was_listed():
+    clock, _, directory = make((A, "agent"), (B, "tool"))
+    directory.start()
+    assert directory.find("agent").id == A
+    directory.use({"agent": B, "mine": A}, frozenset({"away"}))
+    assert directory.find("mine").id == A
+    assert directory.find("agent").id == B
+    assert resolved(directory, "away") == ["lease_offline"]
+    clock.advance(REFRESH_INTERVAL)
+    assert directory.find("mine").id == A
+    directory.use({}, frozenset())
+    assert directory.find("mine") is None
+    assert directory.find("agent").id == A
+    directory.stop()

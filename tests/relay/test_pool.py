@@ -119,6 +119,53 @@ def test_with_max_idle_0_none_is_kept(make_bench):
     line.lose()
 
 
+def test_other_limits_hold_at_once(make_bench):
+    bench = make_bench(max_active=1, idle_timeout=60)
+    _, sink, line = bench.connected()
+    bench.request()
+    assert figures(bench.pool) == (0, 1, 0, 1)
+    bench.pool.use(PoolLimits(max_active=3, max_idle=1, idle_timeout=10))
+    # There is room for who waited.
+    assert figures(bench.pool) == (0, 1, 1, 0)
+    second = bench.endpoint.accept()
+    line.answer()
+    second.answer()
+    bench.clock.advance(SURPLUS_TIME)
+    assert bench.pool.idle == 1
+    bench.clock.advance(10 - SURPLUS_TIME)
+    assert bench.pool.idle == 0
+    assert sink.complete
+
+
+def test_what_is_idle_already_has_the_other_time(make_bench):
+    bench = make_bench(idle_timeout=60)
+    lines = [bench.connected()[2] for _ in range(2)]
+    for line in lines:
+        line.answer()
+        bench.clock.advance(1)
+    bench.pool.use(PoolLimits(idle_timeout=5))
+    bench.clock.advance(3)
+    assert [line.losing for line in lines] == [True, False]
+    bench.pool.use(PoolLimits(idle_timeout=50))
+    bench.clock.advance(40)
+    assert not lines[1].losing
+
+
+def test_a_retired_pool_serves_and_keeps_nothing(make_bench):
+    bench = make_bench()
+    lines = [bench.connected()[2] for _ in range(2)]
+    lines[0].answer()
+    bench.pool.retire()
+    assert [line.losing for line in lines] == [True, False]
+    lines[1].answer()
+    assert lines[1].losing
+    _, sink, line = bench.connected()
+    line.answer()
+    assert sink.complete
+    assert line.losing
+    assert bench.pool.unused
+
+
 def test_idle_connections_are_closed_in_time(make_bench):
     bench = make_bench(idle_timeout=60)
     first, second = (bench.connected()[2] for _ in range(2))

@@ -206,3 +206,31 @@ def test_without_one_to_come_it_does_not_start(tmp_path):
     files = TLSFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
     with pytest.raises(BadTLSFile):
         Rotation(Clock(), files, [b"http/1.1"], lambda: NOW)
+
+
+def test_other_files_are_served_and_kept_to(world, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = TLSFiles(*SECOND.write(tmp_path / "other"))
+    served = world.rotation.prepare(other, may_wait=False)
+    assert world.served == "CN=first"
+    world.rotation.use(served)
+    assert world.served == "CN=second"
+    # The old files are nobody's any more, the new ones are looked at.
+    FIRST.write(world.directory)
+    world.look(10)
+    assert world.served == "CN=second"
+    FIRST.write(tmp_path / "other")
+    world.look()
+    assert world.served == "CN=first"
+
+
+def test_files_that_cannot_be_used_change_nothing(world, tmp_path):
+    nowhere = TLSFiles(tmp_path / "no", tmp_path / "no")
+    with pytest.raises(BadTLSFile):
+        world.rotation.prepare(nowhere, may_wait=False)
+    assert world.served == "CN=first"
+    # A certificate that somebody is to bring yet is waited for.
+    world.rotation.use(world.rotation.prepare(nowhere, may_wait=True))
+    assert world.rotation.expires is None
+    with pytest.raises(SSL.Error):
+        served_by(world.rotation.contexts)

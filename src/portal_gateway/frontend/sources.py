@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.model import Config
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from portal_gateway.store.redis import RedisScripts
 
 __all__ = ["PreparedSources", "Sources"]
+
+_log = Logger()
 
 
 @dataclass
@@ -110,7 +114,7 @@ class Sources(MultiService):
             if service not in before.services:
                 self.addService(service)
         ended = [
-            maybeDeferred(service.disownServiceParent)
+            maybeDeferred(self.removeService, service)
             for service in before.services
             if service not in prepared.services
         ]
@@ -120,8 +124,10 @@ class Sources(MultiService):
             self._end(gatherResults(ended, consumeErrors=True), left)
 
     def _end(self, ended: Deferred[Any], databases: list[_Opened]) -> None:
-        def close(_result: object) -> None:
+        def close(result: object) -> None:
             self._ending.discard(ended)
+            if isinstance(result, Failure):
+                _log.failure("what a configuration needs no more did not end well", result)
             for each in databases:
                 each.close()
 
