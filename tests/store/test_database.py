@@ -160,6 +160,16 @@ def test_a_file_that_is_none(section):
         result(database.run(count_rows))
 
 
+def test_tables_of_a_later_version(database, section):
+    database.run_here(count_rows)
+    with sqlite3.connect(section.file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    later = Database(section, NoThreads())
+    with pytest.raises(DatabaseUnavailable, match="^a later version of the gateway has changed"):
+        later.run_here(count_rows)
+    later.close()
+
+
 def test_a_file_that_is_no_database(database, section):
     section.file.write_bytes(b"canary " * 1000)
     with pytest.raises(DatabaseUnavailable, match=r"^DatabaseError \(SQLITE_NOTADB\)$"):

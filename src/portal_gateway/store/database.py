@@ -119,11 +119,16 @@ class Database:
     def _bring_up(self) -> None:
         """Bring the tables up to date, once, whoever comes first."""
         # It takes a tenth of a second to import, which only who has a database pays.
-        from portal_gateway.store.migrations import migrate  # noqa: PLC0415
+        from portal_gateway.store.migrations import LaterVersion, migrate  # noqa: PLC0415
 
         with self._bringing_up:
             if not self._up_to_date:
-                migrate(self._engine)
+                try:
+                    migrate(self._engine)
+                except LaterVersion:
+                    raise DatabaseUnavailable(
+                        "a later version of the gateway has changed its tables"
+                    ) from None
                 self._up_to_date = True
 
 
