@@ -440,6 +440,38 @@ def test_a_file_with_keys_that_everybody_can_read(tmp_path):
     ]
 
 
+def test_keys_from_the_environment_are_not_in_the_file(tmp_path):
+    file = tmp_path / "gateway.yaml"
+    file.write_text("leases: {a: {url: 'http://a'}}\nauth: {keys: [{key: '${KEY}'}]}\n")
+    file.chmod(0o644)
+    assert load_config(file, {"KEY": "sk_live_from_environment"}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ("auth: {jwt: {secret: 's%s', algorithm: HS256}}", "auth.jwt.secret", "secret"),
+        ("database: {driver: postgres, dsn: 'postgres://a:s%s@b/c'}", "database.dsn", "password"),
+        (
+            "rate_limit: {storage: {type: redis, redis: {addr: 'a:1', password: 's%s'}}}",
+            "rate_limit.storage.redis.password",
+            "secret",
+        ),
+    ],
+)
+def test_a_file_with_another_secret_that_everybody_can_read(tmp_path, text, where, what):
+    file = tmp_path / "gateway.yaml"
+    for secret, warned in ((f"{0:032}", [f"take the {what} from the environment"]), ("${S}", [])):
+        file.write_text(text % secret)
+        file.chmod(0o644)
+        warnings = [str(warning) for warning in load_config(file, {"S": f"{0:032}"}).warnings]
+        found = [warning for warning in warnings if "can be read by every user" in warning]
+        assert len(found) == len(warned)
+        for warning, end in zip(found, warned, strict=True):
+            assert warning.startswith(f"{file}: {where}: ")
+            assert warning.endswith(end)
+
+
 def test_a_symbolic_link_is_followed(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "gateway.yaml").write_text(SMALLEST)

@@ -130,7 +130,9 @@ def _base64(kind: str, decode: Callable[[str], bytes]) -> Worded[str]:
 
     @reads(f"text in {kind}; secret")
     def read(value: Value) -> str:
-        found = text(value, secret=True, expected="a key in base64").text
+        written = text(value, secret=True, expected="a key in base64")
+        value.note_secret(written)
+        found = written.text
         try:
             good = len(decode(found)) > 0 and len(found) <= MAX_SECRET
         except (binascii.Error, ValueError):

@@ -22,12 +22,14 @@ MOST_CONNECTIONS: Final = 50
 @reads("``postgresql://user:password@host:port/database``; secret")
 def _dsn(value: Value) -> str:
     """Reads where PostgreSQL is. It has a password, so no fault quotes it."""
-    found = text(value, secret=True, expected="a DSN").text
+    written = text(value, secret=True, expected="a DSN")
+    found = written.text
     expected = "postgresql://user:password@host/database"
     if len(found) > MAX_DSN or not found.isprintable():
         raise value.refuse(f"a DSN has at most {MAX_DSN} printable characters, as {expected}")
     try:
-        dsn_parameters(found)
+        if "password" in dsn_parameters(found):
+            value.note_secret(written, what="the password")
     except BadDsn as error:
         raise value.refuse(f"{error}; write {expected}") from None
     return found

@@ -40,7 +40,9 @@ _SOURCES: Final = ("secret", "public_key_file", "jwks_url")
 @reads(f"text of 1 to {MAX_SECRET} characters; secret")
 def _secret(value: Value) -> bytes:
     """Reads a secret. No fault quotes it or anything about it but its length."""
-    found = text(value, secret=True, expected="a secret").text
+    written = text(value, secret=True, expected="a secret")
+    value.note_secret(written)
+    found = written.text
     if not found:
         raise value.refuse("the secret is empty")
     if len(found) > MAX_SECRET:

@@ -41,9 +41,9 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise ConfigInvalid([Fault(source, line, column, "", "not UTF-8 text")]) from None
-    config = load_config_text(text, source, environ, directory=path.absolute().parent)
-    where, secret = _secret_in(config)
-    if secret and mode & _READABLE_BY_ALL and stat.S_ISREG(mode):
+    config, secrets = _read(text, source, environ, path.absolute().parent)
+    if secrets and mode & _READABLE_BY_ALL and stat.S_ISREG(mode):
+        where, secret = next(iter(secrets.items()))
         warning = Fault(
             source,
             0,
@@ -56,15 +56,6 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     return config
 
 
-def _secret_in(config: Config) -> tuple[str, str]:
-    """Where the file may have a secret itself, and what that is."""
-    if config.auth.keys:
-        return "auth.keys", "the keys"
-    if config.auth.jwt is not None and config.auth.jwt.secret is not None:
-        return "auth.jwt.secret", "the secret"
-    return "", ""
-
-
 def load_config_text(
     text: str, source: str, environ: Mapping[str, str], *, directory: Path | None = None
 ) -> Config:
@@ -73,11 +64,18 @@ def load_config_text(
     ``directory`` is what relative paths are relative to: without it, where the process is. Raises
     :exc:`ConfigInvalid` with every fault that was found.
     """
+    return _read(text, source, environ, Path.cwd() if directory is None else directory)[0]
+
+
+def _read(
+    text: str, source: str, environ: Mapping[str, str], directory: Path
+) -> tuple[Config, Mapping[str, str]]:
+    """The configuration, and the secrets that stand in its text: where, and what."""
     try:
         root = document.compose(text)
     except document.UnusableDocument as error:
         raise ConfigInvalid([Fault(source, error.line, error.column, "", error.reason)]) from None
-    reading = Reading(source, environ, Path.cwd() if directory is None else directory)
+    reading = Reading(source, environ, directory)
     value = Value(root, "", reading)
     try:
         if value.is_nothing:
@@ -90,7 +88,8 @@ def load_config_text(
         raise ConfigInvalid(faults) from None
     _warn(config, value)
     config = _with_databases(config, value)
-    return dataclasses.replace(config, source=source, warnings=tuple(reading.warnings))
+    config = dataclasses.replace(config, source=source, warnings=tuple(reading.warnings))
+    return config, reading.secrets
 
 
 def _with_databases(config: Config, value: Value) -> Config:

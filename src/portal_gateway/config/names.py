@@ -43,7 +43,9 @@ def api_key(value: Value) -> bytes:
 
     No fault quotes it or anything about it but its length.
     """
-    key = text(value, secret=True, expected="an API key").text
+    found = text(value, secret=True, expected="an API key")
+    value.note_secret(found, "auth.keys", "the keys")
+    key = found.text
     if not key:
         raise value.refuse("the key is empty")
     if len(key) > MAX_API_KEY_LENGTH:

@@ -50,7 +50,8 @@ class Entry(NamedTuple):
 class Reading:
     """One reading of one document: what it may look at and what it found.
 
-    ``directory`` is what relative paths are relative to.
+    ``directory`` is what relative paths are relative to. ``secrets`` are the places where secrets
+    stand in the document itself, each with what they are called there.
     """
 
     source: str
@@ -58,6 +59,7 @@ class Reading:
     directory: Path
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
     omitted: int = 0
 
     def note(self, fault: Fault) -> None:
@@ -97,6 +99,11 @@ class Value:
     def warn(self, reason: str) -> None:
         """Note that this value can be used but is hardly meant."""
         self.reading.note_warning(self._fault(reason))
+
+    def note_secret(self, found: Text, where: str = "", what: str = "the secret") -> None:
+        """Note that ``found`` here is a secret; one that came from the environment is elsewhere."""
+        if not found.replaced:
+            self.reading.secrets.setdefault(where or self.path, what)
 
     def _fault(self, reason: str) -> Fault:
         return Fault(self.reading.source, self.node.line, self.node.column, self.path, reason)

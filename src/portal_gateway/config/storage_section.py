@@ -50,13 +50,15 @@ def _user_has_password(redis: RedisSection, value: Value) -> None:
         value.at("username").refuse("a user of Redis needs its password")
 
 
-def _credential(noun: str) -> Worded[str]:
-    @reads("text; secret")
+def _credential(noun: str, *, secret: bool) -> Worded[str]:
+    @reads("text; secret" if secret else "text")
     def read(value: Value) -> str:
-        found = text(value, secret=True, expected=f"a {noun}").text
-        if not found:
+        found = text(value, secret=True, expected=f"a {noun}")
+        if secret:
+            value.note_secret(found)
+        if not found.text:
             raise value.refuse(f"the {noun} is empty")
-        return found
+        return found.text
 
     return read
 
@@ -83,8 +85,8 @@ _REDIS = Section(
         "addr": host_and_port,
         "db": whole_number(0, MOST_DATABASES),
         "pool_size": whole_number(1, MOST_CONNECTIONS),
-        "username": _credential("user name"),
-        "password": _credential("password"),
+        "username": _credential("user name", secret=False),
+        "password": _credential("password", secret=True),
         "tls": Section(_tls, {"enabled": true_or_false, **UPSTREAM_TLS_KEYS}, check=_tls_is_safe),
         "prefix": _prefix,
         "timeout": duration(0.001, 10),
