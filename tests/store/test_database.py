@@ -165,7 +165,7 @@ def test_tables_of_a_later_version(database, section):
     with sqlite3.connect(section.file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     later = Database(section, NoThreads())
-    with pytest.raises(DatabaseUnavailable, match="^a later version of the gateway has changed"):
+    with pytest.raises(DatabaseUnavailable, match=r"^a later version of the gateway has changed"):
         later.run_here(count_rows)
     later.close()
 
