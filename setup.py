@@ -12,8 +12,8 @@ from setuptools import setup
 COMPILED = {
     ".": "errors exchange",
     "frontend": (
-        "body channel closing deadlines guards http1_stream lease_lookup limits outlet proxy "
-        "rate_limiter request response_stream routes shared_rate_limiter streaming websocket_proxy"
+        "body channel closing deadlines deciding guards http1_stream lease_lookup limits outlet "
+        "proxy rate_limiter request response_stream shared_rate_limiter streaming websocket_proxy"
     ),
     "observe": "lines logs request_counts request_ids tallies",
     "policy": (

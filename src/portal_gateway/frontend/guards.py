@@ -3,8 +3,8 @@
 A rule takes the request and the unix time. It gives ``None`` to let the request pass, or the error
 to answer with; what it finds out it notes on the exchange. It decides by a pure function of
 ``policy``, from memory and at once. Only a rule that has to ask somebody else gives a Deferred of
-the same. `GUARDS` is the order of the rules. To add a guard is to write its rule and to add a line
-there.
+the same. `GUARDS` is the order of the rules. To add a guard is to write what it decides, in
+``deciding``, how its rule is made, and a line there.
 """
 
 import time
@@ -19,27 +19,18 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from portal_gateway.errors import GatewayError
+from portal_gateway.frontend import deciding
 from portal_gateway.frontend.authentication import authentication
-from portal_gateway.frontend.lease_lookup import look_up
 from portal_gateway.frontend.mcp_refusal import refused_as_rpc
-from portal_gateway.frontend.mcp_scope import judge_call, may_be_call
 from portal_gateway.frontend.quota_guard import QuotaGuard
 from portal_gateway.frontend.rate_limiter import RateLimiter, limit_failures
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.tokens import Tokens
-from portal_gateway.policy.address_sets import AddressSet, address_refusal
+from portal_gateway.policy.address_sets import AddressSet
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
-from portal_gateway.policy.lease_access import LeaseAccess, access_refusal, is_held_to_others
+from portal_gateway.policy.lease_access import LeaseAccess
 from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
-from portal_gateway.policy.scopes import (
-    ADMIN,
-    EVERYTHING_AT_LEASES,
-    READ,
-    required_scope,
-    scope_refusal,
-    scopes_of,
-)
 from portal_gateway.policy.websocket_opening import wants_websocket
 from portal_gateway.relay.route import Route
 
@@ -107,16 +98,7 @@ class Rules(NamedTuple):
 
 
 def _addresses(rules: Rules) -> Rule | None:
-    allowed = rules.addresses
-    if allowed is None:
-        return None
-
-    def decide(request: Request, _now: float) -> Verdict:
-        if request.exchange.client_address in allowed:
-            return None
-        return address_refusal("the gateway")
-
-    return decide
+    return None if rules.addresses is None else partial(deciding.by_address, rules.addresses)
 
 
 def _authentication(rules: Rules) -> Rule:
@@ -127,117 +109,36 @@ def _authentication(rules: Rules) -> Rule:
 
 
 def _addresses_of_caller(_rules: Rules) -> Rule:
-    def decide(request: Request, _now: float) -> Verdict:
-        exchange = request.exchange
-        caller = exchange.caller
-        if caller is None or caller.addresses is None:
-            return None
-        return None if exchange.client_address in caller.addresses else address_refusal("this key")
-
-    return decide
+    return deciding.by_callers_addresses
 
 
 def _lease(rules: Rules) -> Rule | None:
-    find = rules.find
-    if find is None:
-        return None
-
-    def decide(request: Request, _now: float) -> Deferred[Verdict] | None:
-        return look_up(find, request)
-
-    return decide
+    return None if rules.find is None else partial(deciding.find_lease, rules.find)
 
 
 def _lease_scope(rules: Rules) -> Rule:
-    mcp = rules.mcp_leases
-
-    def decide(request: Request, _now: float) -> Verdict | Deferred[Verdict]:
-        exchange = request.exchange
-        scopes = scopes_of(exchange.caller)
-        if scopes >= EVERYTHING_AT_LEASES:
-            return None
-        needed = required_scope(
-            exchange.method, request.head.index, is_websocket=exchange.is_websocket
-        )
-        if needed in scopes:
-            return None
-        if READ in scopes and mcp and mcp.has(exchange.lease_names) and may_be_call(request):
-            return judge_call(request)
-        return scope_refusal(needed)
-
-    return decide
+    return partial(deciding.by_scope, rules.mcp_leases)
 
 
 def _addresses_of_lease(rules: Rules) -> Rule | None:
     lists = rules.lease_addresses
-    if not lists:
-        return None
-
-    def decide(request: Request, _now: float) -> Verdict:
-        exchange = request.exchange
-        if lists.admits(
-            exchange.client_address, exchange.lease_names, hides_names=exchange.hides_names
-        ):
-            return None
-        return address_refusal("this lease")
-
-    return decide
+    return partial(deciding.by_leases_addresses, lists) if lists else None
 
 
 def _lease_access(rules: Rules) -> Rule:
-    access = rules.access
-
-    def decide(request: Request, _now: float) -> Verdict:
-        exchange = request.exchange
-        caller = exchange.caller
-        names = exchange.lease_names
-        if caller is None or is_held_to_others(caller, names):
-            return access_refusal()
-        if access is None or access.admits(caller, names, hides_names=exchange.hides_names):
-            return None
-        return access_refusal()
-
-    return decide
+    return partial(deciding.by_access, rules.access)
 
 
 def _admin_scope(_rules: Rules) -> Rule:
-    def decide(request: Request, _now: float) -> Verdict:
-        return None if ADMIN in scopes_of(request.exchange.caller) else scope_refusal(ADMIN)
-
-    return decide
+    return deciding.by_admin_scope
 
 
 def _same_caller(rules: Rules) -> Rule:
-    keys = rules.keys
-
-    def decide(request: Request, now: float) -> Verdict:
-        exchange = request.exchange
-        caller = exchange.caller
-        if caller is None or caller.source != "file":
-            return None
-        found = keys.of_digest(caller.digest).verdict(now)
-        if isinstance(found, GatewayError):
-            return found
-        exchange.caller = found
-        return None
-
-    return decide
+    return partial(deciding.by_known_key, rules.keys)
 
 
 def _same_scope(rules: Rules) -> Rule:
-    mcp = rules.mcp_leases
-
-    def decide(request: Request, _now: float) -> Verdict:
-        exchange = request.exchange
-        scopes = scopes_of(exchange.caller)
-        needed = required_scope(
-            exchange.method, request.head.index, is_websocket=exchange.is_websocket
-        )
-        if needed in scopes or (READ in scopes and mcp and mcp.has(exchange.lease_names)):
-            return None
-        return scope_refusal(needed)
-
-    return decide
+    return partial(deciding.by_scope_again, rules.mcp_leases)
 
 
 def _limits(rules: Rules) -> Rule | None:

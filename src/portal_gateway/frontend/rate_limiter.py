@@ -1,6 +1,7 @@
 """The rules of rate limits: what takes tokens for a request, and notes what its answer tells."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from twisted.application.internet import TimerService
@@ -67,21 +68,31 @@ def limit_failures(
     One too many is answered with that instead. That keys cannot be looked up is nobody's failure.
     """
 
-    def counted(request: Request, verdict: Verdict) -> Verdict:
-        if verdict is None or verdict.cause.status not in _NOT_WHO_THEY_SAY:
-            return verdict
-        address = request.exchange.client_address
-        return attempts.refusal(address, int(seconds() * SECOND)) or verdict
+    return partial(_decide_and_count, authenticate, attempts, seconds)
 
-    def decide(request: Request, now: float) -> Verdict | Deferred[Verdict]:
-        verdict = authenticate(request, now)
-        if verdict is None:
-            return None
-        if isinstance(verdict, Deferred):
-            return verdict.addCallback(lambda later: counted(request, later))
-        return counted(request, verdict)
 
-    return decide
+def _decide_and_count(
+    authenticate: Callable[[Request, float], Verdict | Deferred[Verdict]],
+    attempts: FailedAttempts,
+    seconds: Callable[[], float],
+    request: Request,
+    now: float,
+) -> Verdict | Deferred[Verdict]:
+    verdict = authenticate(request, now)
+    if verdict is None:
+        return None
+    if isinstance(verdict, Deferred):
+        return verdict.addCallback(_counted, attempts, seconds, request)
+    return _counted(verdict, attempts, seconds, request)
+
+
+def _counted(
+    verdict: Verdict, attempts: FailedAttempts, seconds: Callable[[], float], request: Request
+) -> Verdict:
+    if verdict is None or verdict.cause.status not in _NOT_WHO_THEY_SAY:
+        return verdict
+    address = request.exchange.client_address
+    return attempts.refusal(address, int(seconds() * SECOND)) or verdict
 
 
 def sweeping(tables: Tables, clock: IReactorTime) -> TimerService:
