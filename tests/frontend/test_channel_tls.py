@@ -231,8 +231,8 @@ def test_too_many_connections(server_options) -> None:
 
 
 def test_stop(server_options) -> None:
-    served = ServedByTLS(server_options, Noting())
-    served.settle()
+    served = ServedByTLS(server_options, Noting(answer))
+    served.send(GET)
     stopped: list[None] = []
     served.site.stop().addCallback(stopped.append)
     served.settle()

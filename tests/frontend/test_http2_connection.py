@@ -2,6 +2,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from portal_gateway.errors import fault
+from portal_gateway.frontend.deadlines import LAST_HEAD
 from portal_gateway.frontend.http2_protocol import MAX_STREAMS, STREAM_WINDOW
 from portal_gateway.frontend.http2_stream import QUEUED
 from portal_gateway.wire.http1_writing import UnsafeField
@@ -602,6 +603,37 @@ def test_stopping_lets_streams_finish():
     served.wait(3)
     assert served.closed
     assert stopped == [None]
+    served.finish()
+
+
+@pytest.mark.parametrize("end", ["drain", "stop"])
+def test_the_first_request_of_a_new_connection_is_waited_for_shortly(end):
+    noting = Noting()
+    served = HTTP2(noting)
+    served.turn()
+    getattr(served.site, end)()
+    served.lets_pass(LAST_HEAD - 0.1)
+    assert served.goaway is None
+    stream = served.ask()
+    served.turn()
+    assert served.goaway.last_stream_id == stream
+    noting.requests[0].answer(b"done")
+    served.settle()
+    assert b"done" in served.client.received
+    served.wait(3)
+    assert served.closed
+    served.finish()
+
+
+@pytest.mark.parametrize("end", ["drain", "stop"])
+def test_a_new_connection_without_a_request_is_told_goodbye(end):
+    served = HTTP2(Noting())
+    served.turn()
+    getattr(served.site, end)()
+    served.lets_pass(LAST_HEAD + 0.1)
+    assert served.goaway.last_stream_id == 0
+    served.wait(3)
+    assert served.closed
     served.finish()
 
 

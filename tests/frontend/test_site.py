@@ -9,6 +9,7 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface.verify import verifyObject
 
 from portal_gateway.errors import fault
+from portal_gateway.frontend.deadlines import LAST_HEAD
 from portal_gateway.frontend.limits import LIMIT_NAMES, ChannelLimits
 from portal_gateway.testing.transports import connect
 from tests.frontend.serving import GET, HOST, Client, Noting, Served, read_responses
@@ -269,6 +270,9 @@ def test_stop() -> None:
     noting = Noting()
     served = Served(noting)
     idle = served.client
+    served.send(GET)
+    noting.requests.pop().answer(b"")
+    served.settle()
     busy = served.connect()
     served.send(GET + GET)
     stopped: list[None] = []
@@ -290,6 +294,38 @@ def test_stop() -> None:
     assert busy.received.count(b"HTTP/1.1") == 1
     assert busy.lost is not None
     assert stopped == [None, None]
+    served.finish()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT"])
+def test_stop_waits_shortly_for_a_request_that_is_on_its_way(sent) -> None:
+    noting = Noting()
+    served = Served(noting)
+    served.send(sent)
+    stopped: list[None] = []
+    served.site.stop().addCallback(stopped.append)
+    served.wait(LAST_HEAD - 0.1)
+    served.send(GET[len(sent) :])
+    served.wait(LAST_HEAD + 1)
+    noting.requests[0].answer(b"whole")
+    served.settle()
+    assert b"Connection: close" in served.client.received
+    assert b"whole" in served.client.received
+    assert served.closed
+    assert stopped == [None]
+    served.finish()
+
+
+def test_stop_waits_for_none_that_does_not_come() -> None:
+    served = Served(Noting())
+    stopped: list[None] = []
+    served.site.stop().addCallback(stopped.append)
+    served.wait(LAST_HEAD - 0.1)
+    assert stopped == []
+    served.wait(0.2)
+    assert served.client.received == b""
+    assert served.closed
+    assert not any(served.site.limit_hits.values())
     served.finish()
 
 

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.closing import Closing
-from portal_gateway.frontend.deadlines import Deadlines
+from portal_gateway.frontend.deadlines import LAST_HEAD, Deadlines
 from portal_gateway.frontend.http1_stream import DRAIN_BOUND, HTTP1Stream
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.outlet import Outlet, Transport
@@ -367,12 +367,18 @@ class HTTPChannel(Protocol):
         """Nothing is said before the next response, which tells that it is the last."""
 
     def close_when_idle(self) -> None:
-        """Close now, or with the response that is under way."""
+        """Close now, or with the response that is under way.
+
+        A request that is on its way is waited for shortly: nobody else will get it.
+        """
         self._leaving = True
         if self._taken is not None:
             self._taken.shut_down()
         elif self._request is None and self._discard_left is None and not self._closed:
-            self._close()
+            if "header_timeout" in self._deadlines:
+                self._deadlines.set("last_head", self._seconds() + LAST_HEAD)
+            else:
+                self._close()
 
     def _close(self) -> None:
         """Read nothing more, and close when everything has been sent."""
@@ -405,6 +411,9 @@ class HTTPChannel(Protocol):
             self.abort()
         elif deadline == "body_rate":
             self._check_rate()
+        elif deadline == "last_head":
+            if self._request is None and self._discard_left is None:
+                self._close()
         else:
             self.site.limit_hits[deadline] += 1
             if deadline == "write_stall":

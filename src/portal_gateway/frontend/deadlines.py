@@ -9,7 +9,11 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["Deadlines"]
+__all__ = ["LAST_HEAD", "Deadlines"]
+
+LAST_HEAD = 2.0
+"""Seconds for which a connection that has just come is waited for when the gateway ends: the way of
+a request around the world, with some to spare."""
 
 
 class Deadlines:

@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 
 from portal_gateway.errors import fault
 from portal_gateway.frontend.closing import Closing
-from portal_gateway.frontend.deadlines import Deadlines
+from portal_gateway.frontend.deadlines import LAST_HEAD, Deadlines
 from portal_gateway.frontend.http2_intake import Intake, refuse_body
 from portal_gateway.frontend.http2_protocol import MAX_HEADER_TABLE, MAX_STREAMS, server_protocol
 from portal_gateway.frontend.http2_stream import HTTP2Stream
@@ -196,7 +196,7 @@ class HTTP2Connection(Protocol):
             return
         self.patience.take(frame, self._seconds(), meant_something=False)
         self._check_patience()
-        self.close_when_idle()
+        self._go_away()
 
     def _receive_event(self, event: Event) -> None:
         if isinstance(event, DataReceived):
@@ -267,7 +267,7 @@ class HTTP2Connection(Protocol):
         self._intake.begin(stream, fields, ends=ends)
         self._check_patience()
         if self.site.draining:
-            self.close_when_idle()
+            self._go_away()
 
     # What streams call.
 
@@ -397,7 +397,16 @@ class HTTP2Connection(Protocol):
         self.close_when_idle()
 
     def close_when_idle(self) -> None:
-        """Take no more requests, and close with the last response that is under way."""
+        """Take no more requests, and close with the last response that is under way.
+
+        The first request of a client that has just come is waited for shortly.
+        """
+        if self._last_stream:
+            self._go_away()
+        elif "last_head" not in self._deadlines and not self._closed:
+            self._deadlines.set("last_head", self._seconds() + LAST_HEAD)
+
+    def _go_away(self) -> None:
         if self._leaving or self._closed:
             return
         self._leaving = True
@@ -482,6 +491,8 @@ class HTTP2Connection(Protocol):
             self._waits.check_rates()
         elif deadline == STALL:
             self._waits.check_stalls(connection_blocked=self._outlet.blocked)
+        elif deadline == "last_head":
+            self._go_away()
         else:
             self.site.limit_hits[deadline] += 1
             if deadline == "write_stall":
@@ -489,4 +500,4 @@ class HTTP2Connection(Protocol):
             elif deadline == "header_timeout":
                 self._fail(ErrorCodes.NO_ERROR)
             else:
-                self.close_when_idle()
+                self._go_away()

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from portal_gateway.frontend.channel import HTTPChannel
+from portal_gateway.frontend.deadlines import LAST_HEAD
 from portal_gateway.frontend.http2_connection import HTTP2Connection
 from portal_gateway.frontend.outlet import Transport
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ALPN", "Negotiation", "secure_factory"]
 
-_SPOKEN: Mapping[bytes, Callable[["Site"], Protocol]] = {
+_SPOKEN: Mapping[bytes, Callable[["Site"], HTTPChannel | HTTP2Connection]] = {
     b"h2": HTTP2Connection,
     b"http/1.1": HTTPChannel,
 }
@@ -64,15 +65,19 @@ class Negotiation(Protocol):
 
     def handshakeCompleted(self) -> None:
         """Both sides know who they are and what they speak."""
-        self._leave()
         self._site.handshakes += 1
         make = _SPOKEN.get(self.transport.negotiatedProtocol or _UNNAMED)
         if make is None:
+            self._leave()
             # acme-tls/1: the handshake was all that the authority came for (RFC 8737 section 3).
             self.transport.loseConnection()
             return
-        self._spoken = make(self._site)
-        self._spoken.makeConnection(self.transport)
+        self._spoken = spoken = make(self._site)
+        spoken.makeConnection(self.transport)
+        # A site that ends must not take this one for the last to go.
+        self._leave()
+        if self._site.stopping:
+            spoken.close_when_idle()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes inside TLS."""
@@ -95,8 +100,11 @@ class Negotiation(Protocol):
         """Nothing was asked yet."""
 
     def close_when_idle(self) -> None:
-        """Nothing was asked yet: cut it."""
-        self.abort()
+        """Nothing was asked yet, and nobody else can be asked: go on, for a short time."""
+        deadline = self._deadline
+        if deadline is not None and deadline.active():
+            clock = self._site.clock
+            deadline.reset(min(LAST_HEAD, max(0.0, deadline.getTime() - clock.seconds())))
 
     def abort(self) -> None:
         """Cut the connection."""
