@@ -18,7 +18,7 @@ help:
 	@echo "make docs   these documents as HTML, in build/docs/html"
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
 	@echo "make bench-streams  a large download, events on 500 streams, idle WebSockets"
-	@echo "make soak   slow clients, h2spec, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
+	@echo "make soak   slow clients, h2spec, restarts under load, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
 	@echo "make modules  write again what stands in docs/ and is made from the code"
 	@echo "make proto  generate the protobuf code again"
 	@echo "make clean  remove what was built (.venv stays)"
@@ -77,6 +77,7 @@ soak: .venv/.dev-installed
 	tests/soak/install-tools.sh
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/soak/soak_slow_clients.py \
 		tests/soak/soak_slow_streams.py tests/soak/soak_h2spec.py
+	PORTAL_GATEWAY_RESTARTS=20 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/integration/test_restarts.py
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -p tests.soak.repeating --repeat $(SOAK_REPEAT) \
 		tests/frontend/test_streams.py tests/relay/test_http_client_streams.py \
 		tests/integration/test_openai_client.py

@@ -57,7 +57,17 @@ ALLOWED = {
     "key_actions": {"config", "policy", "store"},
     "quota_actions": {"service", "frontend", "policy", "store", "config", "exchange", ""},
     "quota_command": {"quota_actions", "config"},
+    "workers": {
+        "service",
+        "gateway",
+        "frontend",
+        "observe",
+        "config",
+        "signals",
+        "sd_notify",
+    },
     "cli": {
+        "workers",
         "keys_command",
         "quota_command",
         "gateway",

@@ -25,6 +25,7 @@ from portal_gateway.relay.credential_file import CredentialFileError, load_or_cr
 from portal_gateway.relay.expose import Exposure
 from portal_gateway.relay.reachability import unreachable_relays
 from portal_gateway.sd_notify import notifier_of
+from portal_gateway.workers.command import count_of, run_workers
 
 __all__ = ["main", "make_parser"]
 
@@ -114,13 +115,16 @@ def _load(path: Path) -> Config:
 def _run(options: argparse.Namespace) -> None:
     config = _load(options.config)
     notifier = notifier_of(os.environ)
+    load = service.loading(options.config)
+    if count_of(config) > 1:
+        raise SystemExit(run_workers(config, load, notifier, _announce))
     service.run(
         lambda reactor, log: Gateway(
             reactor,
             config,
             log,
             _announce,
-            load=service.loading(options.config),
+            load=load,
             notifier=notifier,
             workers=worker_files(os.environ, reactor.seconds),
         ),

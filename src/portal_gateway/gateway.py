@@ -18,6 +18,7 @@ from portal_gateway.frontend.acme_challenge import WithChallenges
 from portal_gateway.frontend.guards import Rules
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
+from portal_gateway.frontend.listening_sockets import ListeningSockets
 from portal_gateway.frontend.measured import Measured
 from portal_gateway.frontend.negotiation import ALPN
 from portal_gateway.frontend.problem import problem_response
@@ -72,9 +73,10 @@ class Gateway(MultiService):
 
     ``site`` is what answers requests, ``certificate`` has one issued by ACME, if that is asked for.
     ``announce`` is told the URL once requests are taken, ``notifier`` how the gateway is. ``load``
-    reads the configuration anew for ``reloads``. ``workers`` is where workers share their metrics.
-    ``threads`` are for what blocks, instead of some of its own; ``wall_clock`` gives unix seconds.
-    As a child of twistd's application the gateway makes ``log`` the process's log.
+    reads the configuration anew for ``reloads``. ``workers`` is where workers share their metrics,
+    ``sockets`` what they take connections from. ``threads`` are for what blocks, instead of some of
+    its own; ``wall_clock`` gives unix seconds. As a child of twistd's application the gateway makes
+    ``log`` the process's log.
 
     Raises ``CredentialFileError``, ``OSError`` or ``ValueError`` for a file that cannot be used.
     """
@@ -90,6 +92,7 @@ class Gateway(MultiService):
         wall_clock: Callable[[], float] = time.time,
         notifier: Notifier | None = None,
         workers: WorkerFiles | None = None,
+        sockets: ListeningSockets | None = None,
     ) -> None:
         super().__init__()
         self._reactor = reactor
@@ -98,6 +101,7 @@ class Gateway(MultiService):
         self.notifier = notifier or Notifier()
         # Not a child: it runs until everything else has ended.
         self._watchdog = Watchdog(reactor, self.notifier)
+        self._sockets = sockets or ListeningSockets(reuse_port=config.gateway.reuse_port)
         self._config = config
         self.upstreams = Upstreams(reactor)
         self.sources = Sources(reactor, wall_clock, threads)
@@ -149,6 +153,11 @@ class Gateway(MultiService):
 
     def _make_listeners(self, config: Config, announce: Callable[[str], object]) -> list[Listener]:
         gateway, metrics, reactor = config.gateway, config.metrics, self._reactor
+        sockets = self._sockets
+
+        def listener(address: str, endpoint: str, site: Site) -> Listener:
+            return Listener(reactor, address, endpoint, site, sockets=sockets)
+
         main = Listener(
             reactor,
             gateway.listen,
@@ -156,13 +165,14 @@ class Gateway(MultiService):
             self.site,
             announce,
             self._rotation,
+            sockets=sockets,
         )
         listeners = [main]
         if gateway.tls is not None and gateway.tls.redirect_from is not None:
             self._redirect = self._serve(RedirectToHTTPS(lambda: self._redirect_port or main.port))
-            listeners.append(Listener(reactor, *gateway.tls.redirect_from, self._redirect))
+            listeners.append(listener(*gateway.tls.redirect_from, self._redirect))
         if metrics.listen is not None:
-            listeners.append(Listener(reactor, *metrics.listen, self._serve(self._measured.root)))
+            listeners.append(listener(*metrics.listen, self._serve(self._measured.root)))
         return listeners
 
     @property

@@ -25,9 +25,9 @@ from portal_gateway.observe.logs import Log, Sink
 from portal_gateway.observe.worker_files import worker_files
 from portal_gateway.relay.credential_file import CredentialFileError
 from portal_gateway.sd_notify import notifier_of
-from portal_gateway.signals import end_by_signals, reload_by_signal
+from portal_gateway.signals import Ending, end_by_signals, reload_by_signal
 
-__all__ = ["Options", "ask", "makeService", "run", "use_monotonic_time"]
+__all__ = ["Options", "ask", "loading", "makeService", "obey_signals", "run", "use_monotonic_time"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=IService)
@@ -48,6 +48,11 @@ class Options(UsageOptions):
             self.config = load_config(Path(self["config"]), environ)
         except ConfigInvalid as invalid:
             raise UsageError("\n".join(str(fault) for fault in invalid.faults)) from None
+        if self.config.gateway.workers != 1:
+            # Its reactor is there before anything can be forked.
+            raise UsageError(
+                "gateway.workers: twistd runs one process; portal-gateway run starts several"
+            )
 
 
 def makeService(options: Options) -> IService:
@@ -71,7 +76,7 @@ def makeService(options: Options) -> IService:
             workers=worker_files(environ, reactor.seconds),
         )
     )
-    reactor.callWhenRunning(_obey_signals, reactor, gateway)
+    reactor.callWhenRunning(obey_signals, reactor, gateway)
     return gateway
 
 
@@ -81,10 +86,12 @@ def loading(path: Path) -> Callable[[], Config]:
     return lambda: load_config(absolute, environ)
 
 
-def _obey_signals(reactor: Any, service: IService) -> None:
-    end_by_signals(reactor, service)
+def obey_signals(reactor: Any, service: IService) -> Ending:
+    """Have signals end and reload the service; the end is what others can begin, too."""
+    ending = end_by_signals(reactor, service)
     if isinstance(service, Gateway) and service.reloads is not None:
         reload_by_signal(reactor, service.reloads.reload)
+    return ending
 
 
 def spare_the_collector() -> None:
@@ -145,13 +152,16 @@ def ask(question: Callable[[Any], Deferred[T]]) -> T:
 
 
 def run(
-    make: Callable[[Any, Log], IService],
+    make: Callable[[Any, Log], S],
     *,
     level: str = "info",
     style: str = "json",
     sink: TextIO | None = None,
+    obey: Callable[[Any, S], object] = obey_signals,
 ) -> None:
     """Run a service in the foreground until a signal ends it; the log goes to standard error.
+
+    ``obey`` is called when the reactor runs, and has signals, or others, end the service.
 
     Raises ``SystemExit`` with a message when the service cannot start.
     """
@@ -164,7 +174,7 @@ def run(
     service.privilegedStartService()
     reactor.callWhenRunning(service.startService)
     reactor.callWhenRunning(spare_the_collector)
-    reactor.callWhenRunning(_obey_signals, reactor, service)
+    reactor.callWhenRunning(obey, reactor, service)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
     log.flush()

@@ -115,7 +115,7 @@ class Program:
     """One process, its log (a file, so that nobody's reading slows it), and its end.
 
     ``ours`` says that the log is held to :data:`WRONG` and the end to SIGTERM; ``user`` is whose
-    process it is, where that is somebody else.
+    process it is, where that is somebody else. ``sockets`` are passed on as systemd does.
     """
 
     def __init__(
@@ -126,11 +126,13 @@ class Program:
         environment: Mapping[str, str] | None = None,
         ours: bool = False,
         user: str | None = None,
+        sockets: Mapping[str, socket.socket] | None = None,
     ) -> None:
         self.name = name
         self._user = user
         self.ours = ours
         self.arguments = [str(argument) for argument in arguments]
+        self._sockets = sockets or {}
         self._environment = {**os.environ, **(environment or {})}
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._wrong: list[str] = []
@@ -143,7 +145,8 @@ class Program:
     def _start(self) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.arguments,
+                self.arguments if not self._sockets else self._activated(),
+                pass_fds=[each.fileno() for each in self._sockets.values()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -151,6 +154,12 @@ class Program:
                 env=self._environment,
                 user=self._user,
             )
+
+    def _activated(self) -> list[str]:
+        """What runs the program with its sockets from descriptor 3 on."""
+        activate = str(ROOT / "tests" / "integration" / "activate.py")
+        sockets = [f"{name}={each.fileno()}" for name, each in self._sockets.items()]
+        return [sys.executable, "-S", activate, *sockets, "--", *self.arguments]
 
     def _look(self) -> None:
         """Take in what was written since the last look, as far as lines are whole."""
@@ -489,6 +498,7 @@ class Gateway(Program):
         configuration: Mapping[str, Any],
         directory: Path,
         environment: Mapping[str, str] | None = None,
+        sockets: Mapping[str, socket.socket] | None = None,
     ) -> None:
         whole = {
             "gateway": {"listen": "127.0.0.1:0"},
@@ -502,6 +512,7 @@ class Gateway(Program):
             python("portal_gateway.cli", "run", "--config", file),
             environment={**python_path(), **(environment or {})},
             ours=True,
+            sockets=sockets,
         )
         self.address = self.wait_for_line(r"listens on https?://([\d.]+:\d+)").group(1)
 

@@ -3,7 +3,7 @@
 import signal
 import socket
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -29,8 +29,19 @@ class Manager:
             lines = self.hear()
             if line in lines:
                 return lines, alive
-            assert lines == ["WATCHDOG=1"], lines
-            alive += 1
+            assert lines == ["WATCHDOG=1"] or lines[0].startswith("STATUS="), lines
+            alive += lines == ["WATCHDOG=1"]
+
+    def hear_all(self, seconds):
+        """All that came until now and comes within ``seconds``."""
+        end = time.monotonic() + seconds
+        heard = []
+        while (left := end - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            with suppress(TimeoutError):
+                heard.append(self.hear())
+        self._socket.settimeout(10)
+        return heard
 
     def close(self):
         self._socket.close()

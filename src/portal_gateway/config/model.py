@@ -53,6 +53,7 @@ __all__ = [
     "TLSSection",
     "UpstreamTLS",
     "WebSocketSection",
+    "Workers",
     "key_digest",
 ]
 
@@ -60,6 +61,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "text"]
 LeaseDefault = Literal["allow", "deny"]
 ForwardedField = Literal["either", "x-forwarded-for", "forwarded"]
+Workers = int | Literal["auto"]
 
 SCOPES = frozenset({"read", "write", "admin"})
 """Every scope that a key can have."""
@@ -156,7 +158,8 @@ class GatewaySection:
     string. ``tls`` is ``None`` where clients come in without it. ``lease_host`` starts with
     `LEASE_LABEL` and goes on with a host name in lower case. What ``trusted_proxies`` say in
     ``forwarded_field`` of the client's address is believed; ``None`` stands for peers on UNIX
-    sockets.
+    sockets. ``workers`` is the number of processes, ``"auto"`` for one for each core.
+    ``reuse_port`` lets other processes listen on the same address.
     """
 
     listen: str = "127.0.0.1:8080"
@@ -167,6 +170,8 @@ class GatewaySection:
     drain: DrainSection = field(default_factory=DrainSection)
     trusted_proxies: tuple[Network | None, ...] = ()
     forwarded_field: ForwardedField = "either"
+    workers: Workers = 1
+    reuse_port: bool = False
 
 
 @dataclass(frozen=True, slots=True)

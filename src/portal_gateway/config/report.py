@@ -30,6 +30,11 @@ def describe(config: Config, now: datetime | None = None) -> list[str]:
     gateway = config.gateway
     secure = " with TLS" if gateway.tls is not None else ""
     lines.append(f"  - listens on {gateway.listen}{secure}")
+    if gateway.workers != 1:
+        number = gateway.workers
+        lines.append(
+            f"  - {'one worker for each core' if number == 'auto' else f'{number} workers'}"
+        )
     if gateway.tls is not None and gateway.tls.redirect_from is not None:
         lines.append(f"  - redirects to HTTPS from {gateway.tls.redirect_from[0]}")
     if gateway.tls is not None and gateway.tls.auto_cert is not None:

@@ -62,6 +62,7 @@ from portal_gateway.config.sizes import size
 from portal_gateway.config.times import duration
 from portal_gateway.config.tls_section import TLS, check_listeners
 from portal_gateway.config.upstream_tls_section import UPSTREAM_TLS
+from portal_gateway.config.workers_section import check_processes, workers
 
 __all__ = ["CONFIG"]
 
@@ -128,6 +129,7 @@ def _check_all(config: Config, value: Value) -> None:
     lease_acl_names_keys(config, value)
     check_quotas(config, value)
     check_metrics(config, value)
+    check_processes(config, value)
 
 
 def _burst_of_a_rate(websocket: WebSocketSection, value: Value) -> None:
@@ -213,6 +215,8 @@ CONFIG = Section(
                 "drain": Section(
                     DrainSection, {"grace": duration(0, 3600), "timeout": duration(0.1, 86_400)}
                 ),
+                "workers": workers,
+                "reuse_port": true_or_false,
             },
             check=check_listeners,
         ),

@@ -1,4 +1,4 @@
-"""What of a configuration stands as long as the process: the addresses that are listened on."""
+"""What of a configuration stands as long as the process: where and how it listens."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ __all__ = ["keep_standing"]
 
 
 def keep_standing(config: Config, running: Config) -> tuple[Config, list[str]]:
-    """``config`` with the addresses of ``running``, and the keys at which the two differ."""
+    """``config`` with the listeners of ``running``, and the keys at which the two differ."""
     gateway, changed = _keep_gateway(config.gateway, running.gateway)
     metrics = config.metrics
     if metrics.listen != running.metrics.listen:
@@ -32,5 +32,17 @@ def _keep_gateway(
         if tls.redirect_from != address:
             changed.append("gateway.tls.redirect_from")
         tls = replace(tls, redirect_from=address)
-    kept = replace(wanted, listen=running.listen, listen_endpoint=running.listen_endpoint, tls=tls)
+    changed += [
+        f"gateway.{key}"
+        for key in ("workers", "reuse_port")
+        if getattr(wanted, key) != getattr(running, key)
+    ]
+    kept = replace(
+        wanted,
+        listen=running.listen,
+        listen_endpoint=running.listen_endpoint,
+        tls=tls,
+        workers=running.workers,
+        reuse_port=running.reuse_port,
+    )
     return kept, changed

@@ -5,7 +5,13 @@ from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    gatherResults,
+    maybeDeferred,
+    succeed,
+)
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort
@@ -14,6 +20,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from portal_gateway.config.model import DrainSection
+from portal_gateway.frontend.listening_sockets import (
+    LAST_HANDSHAKES,
+    ListeningSockets,
+    ignore_new_clients,
+    take_waiting,
+)
 from portal_gateway.frontend.negotiation import secure_factory
 from portal_gateway.frontend.site import Site
 from portal_gateway.tls.rotation import Rotation
@@ -29,7 +41,7 @@ class Listener(Service):
     ``address`` is how the operator wrote it, ``endpoint`` the same as a Twisted endpoint string.
     With a ``rotation`` it is TLS that is served, with the certificate that it has. ``announce`` is
     told the URL once connections are taken, which is when ``ready`` fires. ``drain`` says how it
-    stops.
+    stops. ``sockets`` has the socket, where no endpoint is to open it.
     """
 
     def __init__(
@@ -41,13 +53,15 @@ class Listener(Service):
         announce: Callable[[str], object] = lambda _url: None,
         rotation: Rotation | None = None,
         drain: DrainSection | None = None,
+        sockets: ListeningSockets | None = None,
     ) -> None:
         self._reactor = reactor
         self._drain = drain or DrainSection()
-        self._grace: Deferred[None] | None = None
+        self._waiting: Deferred[None] | None = None
         self._hurried = False
         self._address = address
-        self._endpoint = serverFromString(reactor, endpoint)
+        self._endpoint = endpoint
+        self._sockets = sockets or ListeningSockets()
         self._site = site
         self._announce = announce
         self._rotation = rotation
@@ -69,12 +83,22 @@ class Listener(Service):
         super().privilegedStartService()
         rotation = self._rotation
         factory = self._site if rotation is None else secure_factory(self._site, rotation.contexts)
-        listening = self._endpoint.listen(factory)
+        listening = self._listen(factory)
         failed: list[Failure] = []
         listening.addCallbacks(self._took, failed.append)
         if failed:
             raise SystemExit(f"portal-gateway: {self._why_not(failed[0])}")
         self._listening = listening
+
+    def _listen(self, factory: Any) -> Deferred[IListeningPort]:
+        if self._sockets.takes(self._endpoint):
+            adopted: Deferred[IListeningPort]
+            adopted = maybeDeferred(self._sockets.listen, self._reactor, self._endpoint, factory)
+            self._sockets.release(self._endpoint)
+            return adopted
+        listening: Deferred[IListeningPort]
+        listening = serverFromString(self._reactor, self._endpoint).listen(factory)
+        return listening
 
     def startService(self) -> None:
         """Say that connections are taken, and keep the certificate what its files say."""
@@ -102,30 +126,51 @@ class Listener(Service):
     def _why_not(self, failure: Failure) -> str:
         error = failure.value
         why = error.socketError if isinstance(error, CannotListenError) else error
+        if isinstance(why, OSError):
+            why = why.strerror or why
         return f"cannot listen on {self._address}: {why}"
 
     def stopService(self) -> Deferred[Any]:
         """Take connections for the grace that is left, then no more; fires when all have ended."""
         super().stopService()
         self._site.drain()
-        if self._hurried or self._port is None or not self._drain.grace:
+        if self._hurried or self._port is None:
             return self._stop()
-        waited: Deferred[None] = deferLater(self._reactor, self._drain.grace)
-        self._grace = waited
-        stopped: Deferred[Any] = waited.addErrback(lambda failure: failure.trap(CancelledError))
+        stopped = self._wait(self._drain.grace)
+        if self._sockets.reuse_port:
+            stopped.addCallback(lambda _over: self._leave_to_others())
         return stopped.addCallback(lambda _over: self._stop())
+
+    def _wait(self, seconds: float) -> Deferred[None]:
+        """Fires after ``seconds``, or when it is not to be waited any more."""
+        if self._hurried or not seconds:
+            return succeed(None)
+        waiting = self._waiting = deferLater(self._reactor, seconds, lambda: None)
+        return waiting.addErrback(lambda failure: failure.trap(CancelledError) and None)
+
+    def _leave_to_others(self) -> Deferred[None]:
+        """Let the next clients find the process that listens here, too."""
+        assert self._port is not None
+        try:
+            ignore_new_clients(self._port)
+        except OSError as error:
+            _log.warn("new clients may be lost: {why}", why=error.strerror or str(error))
+            return succeed(None)
+        return self._wait(LAST_HANDSHAKES)
 
     def hurry(self) -> None:
         """Wait for nobody any more."""
         self._hurried = True
-        if self._grace is not None:
-            self._grace.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
         self._site.hurry()
 
     def _stop(self) -> Deferred[Any]:
-        self._grace = None
+        self._waiting = None
         if self._rotation is not None:
             self._rotation.stop()
+        if self._port is not None and not self._sockets.is_inherited(self._endpoint):
+            take_waiting(self._port)
         ended: list[Deferred[Any]] = [self._site.stop(0 if self._hurried else self._drain.timeout)]
         if self._port is not None:
             ended.append(maybeDeferred(cast("Any", self._port.stopListening)))

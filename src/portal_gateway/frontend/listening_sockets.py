@@ -1,0 +1,238 @@
+"""Listening sockets that no endpoint opens: shared with other processes, or passed on by systemd.
+
+A socket is opened once; each process that takes connections from it adopts it. Below is how a
+process leaves a socket whose address another one listens on, too, without losing a connection.
+"""
+
+import ctypes
+import select
+import socket
+import stat
+import struct
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet import tcp, unix
+from twisted.internet.abstract import isIPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.python.failure import Failure
+from twisted.python.lockfile import FilesystemLock
+
+__all__ = ["LAST_HANDSHAKES", "ListeningSockets", "ignore_new_clients", "take_waiting"]
+
+LAST_HANDSHAKES: Final = 0.5
+"""Seconds for which handshakes that have begun may go on after `ignore_new_clients`. Longer than a
+way around the world, shorter than the second after which a client that was ignored comes again."""
+
+_BACKLOG: Final = 4096
+"""Connections that may wait on a UNIX socket that somebody else opened: as on our own."""
+
+_ROUNDS: Final = 100
+"""Times 100 connections that are taken at the end: more than can wait."""
+
+
+class ListeningSockets:
+    """The sockets of one gateway, by the endpoint strings that they are for.
+
+    ``reuse_port`` lets another process listen on the same address. ``shared`` says that processes
+    which are forked from this one adopt them.
+    """
+
+    def __init__(self, *, reuse_port: bool = False, shared: bool = False) -> None:
+        self.reuse_port = reuse_port
+        self._shared = shared
+        self._opened: dict[str, socket.socket] = {}
+        self._paths: list[tuple[Path, FilesystemLock]] = []
+
+    def takes(self, endpoint: str) -> bool:
+        """Whether ``endpoint`` is listened on by a socket from here."""
+        return self._shared or self.reuse_port or self.is_inherited(endpoint)
+
+    @staticmethod
+    def is_inherited(endpoint: str) -> bool:
+        """Whether the socket is systemd's, which keeps it and the connections that wait there."""
+        return endpoint.startswith("systemd:")
+
+    def open(self, endpoint: str) -> socket.socket:
+        """The socket for ``endpoint``, which listens. Raises ``OSError`` when it cannot."""
+        opened = self._opened.get(endpoint)
+        if opened is None:
+            opened = self._opened[endpoint] = self._open(endpoint)
+            opened.settimeout(0)
+        return opened
+
+    def listen(self, reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
+        """Serve ``endpoint`` by ``factory``. Raises ``OSError`` when it cannot be listened on."""
+        opened = self.open(endpoint)
+        if opened.family == socket.AF_UNIX:
+            return _adopt_unix(reactor, opened, factory)
+        port: IListeningPort = reactor.adoptStreamPort(opened.fileno(), opened.family, factory)
+        return port
+
+    def release(self, endpoint: str) -> None:
+        """Close the socket here: who has adopted it has its own."""
+        opened = self._opened.pop(endpoint, None)
+        if opened is not None:
+            opened.close()
+
+    def close(self) -> None:
+        """Close what is open here; who has adopted it goes on."""
+        while self._opened:
+            self._opened.popitem()[1].close()
+
+    def remove(self) -> None:
+        """Remove the files of UNIX sockets: when nobody takes connections any more."""
+        while self._paths:
+            path, lock = self._paths.pop()
+            path.unlink()
+            lock.unlock()
+
+    def _open(self, endpoint: str) -> socket.socket:
+        opened: list[socket.socket] = []
+        failed: list[Failure] = []
+        no_factory: Any = None
+        try:
+            # An endpoint tells a reactor what to listen on, and this is none.
+            listening: Deferred[Any] = serverFromString(_Opening(self), endpoint).listen(no_factory)
+        except (IndexError, KeyError):
+            raise OSError("no such socket was passed to this process (LISTEN_FDS)") from None
+        listening.addCallbacks(opened.append, failed.append)
+        if failed:
+            failed[0].raiseException()
+        return opened[0]
+
+    def open_tcp(self, interface: str, port: int, backlog: int) -> socket.socket:
+        """A new TCP socket."""
+        family = socket.AF_INET6 if isIPv6Address(interface) else socket.AF_INET
+        address: Any = (interface, port)
+        if family == socket.AF_INET6:
+            address = socket.getaddrinfo(interface, port, family, socket.SOCK_STREAM)[0][4]
+        opened = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self.reuse_port:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            opened.bind(address)
+            opened.listen(backlog)
+        except OSError:
+            opened.close()
+            raise
+        return opened
+
+    def open_unix(self, path: Path, backlog: int, mode: int) -> socket.socket:
+        """A new UNIX socket, with a file beside it that says whose it is, as Twisted has it."""
+        lock = FilesystemLock(f"{path}.lock")
+        if not lock.lock():
+            raise OSError("another process listens there")
+        if not lock.clean and path.is_socket():
+            path.unlink()
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            opened.bind(str(path))
+            path.chmod(mode)
+            opened.listen(backlog)
+        except OSError:
+            opened.close()
+            lock.unlock()
+            raise
+        self._paths.append((path, lock))
+        return opened
+
+
+class _Opening:
+    """What endpoints take for a reactor: it opens a socket where that would serve it."""
+
+    def __init__(self, sockets: ListeningSockets) -> None:
+        self._sockets = sockets
+
+    def listenTCP(
+        self, port: int, _factory: object, backlog: int = 50, interface: str = ""
+    ) -> socket.socket:
+        return self._sockets.open_tcp(interface, port, backlog)
+
+    def listenUNIX(
+        self,
+        address: str,
+        _factory: object,
+        backlog: int = 50,
+        mode: int = 0o666,
+        wantPID: bool = False,  # noqa: ARG002 - Twisted's
+    ) -> socket.socket:
+        return self._sockets.open_unix(Path(address), backlog, mode)
+
+    def adoptStreamPort(self, fd: int, family: socket.AddressFamily, _factory: object) -> Any:
+        return socket.fromfd(fd, family, socket.SOCK_STREAM)
+
+
+class _SharedUNIXPort(unix.Port):
+    """A UNIX socket that others take connections from, too: all that it ends is this process's."""
+
+    # Twisted has this for TCP only; it would end the socket for all of them.
+    _shouldShutdown = False
+
+    @classmethod
+    def of(cls, reactor: Any, opened: socket.socket, factory: IProtocolFactory) -> Any:
+        return cls._fromListeningDescriptor(reactor, opened.fileno(), factory)
+
+    def connectionLost(self, reason: Failure) -> None:
+        tcp.Port.connectionLost(self, reason)
+
+
+def _adopt_unix(reactor: Any, opened: socket.socket, factory: IProtocolFactory) -> IListeningPort:
+    port: Any = _SharedUNIXPort.of(reactor, opened, factory)
+    # Twisted sets both anew.
+    name = opened.getsockname()
+    if isinstance(name, str):
+        port.mode = stat.S_IMODE(Path(name).stat().st_mode)
+    port.backlog = _BACKLOG
+    port.startListening()
+    adopted: IListeningPort = port
+    return adopted
+
+
+# Leaving.
+#
+# The kernel deals clients out to all sockets that listen on an address, and resets those that wait
+# at one that is closed. So before, the first packet of every new client is dropped, at this socket
+# only: the client sends it again after a second, and then another socket gets it.
+
+_SO_ATTACH_FILTER: Final = 26
+
+# Classic BPF, over the TCP header: drop what has the flag SYN, keep the rest.
+_FLAGS_AT: Final = 13
+_SYN: Final = 0x02
+_DROP_SYN: Final = (
+    (0x30, 0, 0, _FLAGS_AT),  # load the byte with the flags
+    (0x45, 0, 1, _SYN),  # is SYN among them?
+    (0x06, 0, 0, 0),  # yes: keep nothing
+    (0x06, 0, 0, 0x7FFFFFFF),  # no: keep everything
+)
+
+
+def ignore_new_clients(port: IListeningPort) -> None:
+    """Let those that come find another process; what has begun here goes on.
+
+    Raises ``OSError`` where the system cannot do it.
+    """
+    if not isinstance(port, tcp.Port) or sys.platform != "linux":
+        raise OSError("only Linux lets a socket ignore new clients")
+    program = b"".join(struct.pack("=HBBI", *step) for step in _DROP_SYN)
+    buffer = ctypes.create_string_buffer(program, len(program))
+    pointer = struct.pack("@HP", len(_DROP_SYN), ctypes.addressof(buffer))
+    port.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
+
+
+def take_waiting(port: IListeningPort) -> None:
+    """Accept what waits: it would be lost when the socket is closed."""
+    if not isinstance(port, tcp.Port) or not port.connected:
+        return
+    poll = select.poll()
+    poll.register(port.socket, select.POLLIN)
+    for _ in range(_ROUNDS):
+        if not poll.poll(0):
+            return
+        port.numberAccepts = 100
+        port.doRead()

@@ -1,0 +1,1 @@
+"""Several processes of the gateway on the same addresses, and the small one that starts them."""
