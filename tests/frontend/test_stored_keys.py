@@ -8,7 +8,7 @@ from portal_gateway.config.model import key_digest
 from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Caller
 from portal_gateway.frontend.key_questions import MOST_ASKED, MOST_IN_LINE
-from portal_gateway.frontend.stored_keys import POLL_INTERVAL, USE_INTERVAL, StoredKeys
+from portal_gateway.frontend.stored_keys import POLL_INTERVAL, StoredKeys
 from portal_gateway.policy.api_key_text import key_text
 from portal_gateway.store.api_key_rows import (
     StoredKey,
@@ -353,25 +353,14 @@ def test_a_revoked_key_is_not_revived_by_a_database_that_goes_away(running):
     assert running.ask(secret) == "keys_unavailable"
 
 
-def test_use_is_written_down_now_and_then_and_at_the_end(world):
+def test_use_is_written_down_at_the_end_and_only_that_of_good_keys(world):
     world.keys.startService()
-    secret = world.create()
-    world.ask(secret)
-    world.clock.advance(USE_INTERVAL)
-    assert world.do(read_key, "key_a").last_used_at == NOW
-    world.ask(secret)
+    good, expired = world.create(), world.create(2, "key_e", expires_at=NOW)
+    world.clock.advance(5)
+    assert (world.ask(good), world.ask(expired)) == ("key_a", "expired_api_key")
     world.keys.stopService()
-    assert world.do(read_key, "key_a").last_used_at == NOW + USE_INTERVAL
-
-
-def test_use_that_could_not_be_written_is_written_later(running):
-    secret = running.create()
-    running.ask(secret)
-    running.away = True
-    running.clock.advance(USE_INTERVAL)
-    running.away = False
-    running.clock.advance(USE_INTERVAL)
-    assert running.do(read_key, "key_a").last_used_at == NOW
+    assert world.do(read_key, "key_a").last_used_at == NOW + 5
+    assert world.do(read_key, "key_e").last_used_at is None
 
 
 def test_a_database_that_calls_is_asked_at_once(world):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Protocol
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -25,6 +25,7 @@ from portal_gateway.config.model import key_digest
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Caller
 from portal_gateway.frontend.key_questions import KeyQuestions
+from portal_gateway.frontend.key_use import KeyUse
 from portal_gateway.policy.api_key_text import is_generated_key
 from portal_gateway.policy.credentials import UNKNOWN_KEY, KeyEntry, key_entry
 from portal_gateway.policy.key_cache import KeyCache
@@ -34,12 +35,11 @@ from portal_gateway.store.api_key_rows import (
     FoundKey,
     changes_since,
     find_secret,
-    note_use,
 )
 from portal_gateway.store.database import Database, DatabaseUnavailable, postgres_parameters
 from portal_gateway.store.notifications import Notifications
 
-__all__ = ["POLL_INTERVAL", "USE_INTERVAL", "Listening", "StoredKeys", "make_stored_keys"]
+__all__ = ["POLL_INTERVAL", "Listening", "StoredKeys", "make_stored_keys"]
 
 _log = Logger()
 
@@ -47,9 +47,6 @@ Found = Caller | GatewayError
 
 POLL_INTERVAL: Final = 0.5
 """Seconds from one question for changes to the next: so a key is revoked everywhere within one."""
-
-USE_INTERVAL: Final = 60.0
-"""Seconds from one time that the last uses of keys are written down to the next."""
 
 
 class Listening(Protocol):
@@ -62,7 +59,7 @@ class Listening(Protocol):
         """Call no more; fires when that is certain."""
 
 
-class StoredKeys(Service):
+class StoredKeys(MultiService):
     """Looks keys up in ``database``, and remembers them for ``ttl`` seconds.
 
     ``listen`` makes what calls a function when the database has changes to tell of.
@@ -76,6 +73,7 @@ class StoredKeys(Service):
         wall_clock: Callable[[], float],
         listen: Callable[[Callable[[], object]], Listening] | None = None,
     ) -> None:
+        super().__init__()
         self._database = database
         self._seconds: Callable[[], float] = reactor.seconds
         self._wall_clock = wall_clock
@@ -83,11 +81,10 @@ class StoredKeys(Service):
         self._questions = KeyQuestions(self._ask)
         self._changes = 0
         self._number: int | None = None
-        self._used: dict[str, int] = {}
+        self._use = KeyUse(database, reactor)
+        self._use.setServiceParent(self)
         self._polling = LoopingCall(self.poll)
         self._polling.clock = reactor
-        self._writing = LoopingCall(self._write_use)
-        self._writing.clock = reactor
         self._under_way: Deferred[None] | None = None
         self._poll_again = False
         self._listening = None if listen is None else listen(self._heard)
@@ -121,7 +118,7 @@ class StoredKeys(Service):
             return entry
         found = entry.verdict(now)
         if isinstance(found, Caller):
-            self._used[found.key_id] = int(now)
+            self._use.note(found.key_id, now)
         return found
 
     # Asking.
@@ -148,8 +145,7 @@ class StoredKeys(Service):
         return entry
 
     def _not_answered(self, failure: Failure) -> GatewayError:
-        failure.trap(DatabaseUnavailable)
-        self._tell(available=False, why=str(failure.value))
+        self._away(failure)
         return _unavailable()
 
     def _tell(self, *, available: bool, why: str = "") -> None:
@@ -199,37 +195,20 @@ class StoredKeys(Service):
         failure.trap(DatabaseUnavailable)
         self._tell(available=False, why=str(failure.value))
 
-    # Use.
-
-    def _write_use(self) -> Deferred[None]:
-        used, self._used = self._used, {}
-        if not used:
-            return succeed(None)
-        written: Deferred[Any] = self._database.run(partial(note_use, used=list(used.items())))
-
-        def failed(failure: Failure) -> None:
-            failure.trap(DatabaseUnavailable)
-            self._used = {**used, **self._used}
-
-        return written.addErrback(failed).addErrback(_go_on)
-
     # The service.
 
     def startService(self) -> None:
-        """Ask for changes from now on, and write down use."""
+        """Ask for changes from now on."""
         super().startService()
         self._polling.start(POLL_INTERVAL)
-        self._writing.start(USE_INTERVAL, now=False)
         if self._listening is not None:
             self._listening.start()
 
     def stopService(self) -> Deferred[Any]:
-        """Write down the last use."""
-        super().stopService()
-        for loop in (self._polling, self._writing):
-            if loop.running:
-                loop.stop()
-        ended = [self._write_use()]
+        """Ask no more; fires when nothing is called or written any more."""
+        ended = [super().stopService()]
+        if self._polling.running:
+            self._polling.stop()
         if self._listening is not None:
             ended.append(self._listening.stop())
         return gatherResults(ended, consumeErrors=True)
