@@ -13,6 +13,8 @@ scrape's time, so it is also how long it holds up the event loop.
 import gzip
 import time
 import timeit
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from prometheus_client.exposition import choose_encoder
 from twisted.internet.task import Clock
@@ -20,6 +22,7 @@ from twisted.internet.task import Clock
 from portal_gateway.exchange import Caller, Exchange
 from portal_gateway.observe import request_counts
 from portal_gateway.observe.metrics import Metrics
+from portal_gateway.observe.worker_files import WorkerFiles
 
 CALLS = 50_000
 CROWD = 3_000
@@ -58,6 +61,20 @@ def cost_of(metrics: Metrics, over: Exchange) -> float:
     return min(timeit.repeat(lambda: record(over), number=CALLS, repeat=7)) / CALLS * 1e6
 
 
+def share(count: int) -> None:
+    """What workers at the budget write each second, and what a scrape of all of them takes."""
+    with TemporaryDirectory() as directory:
+        workers = [crowded(2_000) for _ in range(count)]
+        for number, worker in enumerate(workers):
+            worker.share(WorkerFiles(Path(directory), number, Clock().seconds))
+            worker.write()
+        best = min(timeit.repeat(workers[0].write, number=1, repeat=20))
+        size = (Path(directory) / "worker-0.json").stat().st_size
+        print(f"{count} workers, each at a budget of 2,000: {best * 1e3:.1f} ms a second each")
+        print(f"  to write {size / 1e3:.0f} KB")
+        scrape(workers[0], "text/plain")
+
+
 def scrape(metrics: Metrics, accept: str) -> None:
     encode, content_type = choose_encoder(accept)
     best = float("inf")
@@ -85,6 +102,8 @@ def main() -> None:
         crowd = crowded(budget)
         for accept in ("text/plain", "application/openmetrics-text;version=1.0.0"):
             scrape(crowd, accept)
+    for count in (2, 4, 16):
+        share(count)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import yaml
 
 from tests.integration.calls import Client
 from tests.integration.conftest import missing
+from tests.integration.crowd import SCRAPER, Crowd, configuration, send_crowd
 from tests.integration.programs import (
     API_KEY,
     START,
@@ -21,8 +22,6 @@ from tests.integration.programs import (
     wait_listening,
     wait_until,
 )
-
-SCRAPER = "sk_test_of_prometheus_0123456789"
 
 KEYS = [
     {"id": "tester", "key": API_KEY},
@@ -106,6 +105,18 @@ def scrape(gateway):
 def scraped(gateway):
     lines = [line.rpartition(" ") for line in scrape(gateway).decode().splitlines()]
     return {name: float(value) for name, _, value in lines if not name.startswith("#")}
+
+
+def test_m7_a_crowd_makes_no_more_series_than_there_may_be(origin, tmp_path):
+    # The whole crowd, 100,000 of them, comes in tests/soak.
+    crowd = Crowd(paths=2_000, leases=1_000, keys=400, found=100)
+    with Gateway(configuration(origin, crowd), tmp_path) as gateway:
+        statuses, scraped = send_crowd(gateway, crowd)
+    admitted = crowd.keys + crowd.found
+    assert statuses == {404: crowd.paths + crowd.leases, 200: admitted, 429: crowd.keys}
+    assert 1_200 < scraped.series <= 2_000
+    assert scraped.folded > 100
+    assert scraped.seconds <= 0.1
 
 
 def test_workers_tell_of_each_other_and_one_that_is_killed_is_not_forgotten(origin, tmp_path):
