@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as classic_f
 
 from portal_gateway.observe.metric_list import METRICS
 from portal_gateway.observe.metrics import FIXED_SERIES
+from portal_gateway.observe.request_counts import path_template
 
 ADMIN = "sk_live_of_the_admin_0123456789"
 
@@ -123,12 +124,24 @@ def test_the_format_is_what_the_client_takes(make, accept, content_type, parse):
     assert len(list(parse(body.decode()))) > 20
 
 
-def test_it_is_compressed_for_who_takes_that(make):
-    world = make()
-    fields = ["Accept-Encoding: br, gzip;q=1.0"]
-    _, found, body = answer(world.ask("/metrics", key=ADMIN, fields=fields))
-    assert found[b"Content-Encoding"] == b"gzip"
-    assert b"portal_gateway_build_info" in gzip.decompress(body)
+@pytest.mark.parametrize(
+    ("accepted", "taken"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=1.0", True),
+        ("deflate;q=1, gzip ; q=0.001", True),
+        ("gzip;q=0", False),
+        ("br, gzip;q=0.000", False),
+        ("gzip;q=x", False),
+        ("gzipped, identity", False),
+        ("", False),
+    ],
+)
+def test_it_is_compressed_for_who_takes_that(make, accepted, taken):
+    fields = [f"Accept-Encoding: {accepted}"]
+    _, found, body = answer(make().ask("/metrics", key=ADMIN, fields=fields))
+    assert (found.get(b"Content-Encoding") == b"gzip") == taken
+    assert b"portal_gateway_build_info" in (gzip.decompress(body) if taken else body)
 
 
 def test_it_tells_what_happened(make):
@@ -232,6 +245,54 @@ quotas: {{daily: {{tester: {{requests: 1}}}}}}
     assert found["portal_gateway_database_in_flight", "sqlite"] == 0
 
 
+def test_no_count_falls_when_parts_are_replaced_and_reloads_are_counted(make, tmp_path):
+    moved = 'leases:\n  tool:\n    url: "http://127.0.0.1:3000"\n'
+    assert moved in CONFIG
+    world = make(CONFIG.replace("overrides: {tester", "overrides: {nobody"))
+    for _ in range(3):
+        world.ask("/peer/tool/")
+        world.origin.wires[-1].send(OK)
+        world.reactor.settle()
+    found = told(world)
+    assert found["portal_gateway_pool_dials_total",] == 1
+    assert found["portal_gateway_config_generation",] == 1
+    # The lease's pool is another after this, and its connections are counted anew.
+    elsewhere = moved.replace("3000", "3001")
+    assert world.reconfigure(CONFIG.replace(moved, elsewhere))
+    assert not world.reconfigure(CONFIG.replace("gateway:", "gatewoy:"))
+    assert world.reconfigure(CONFIG)
+    again = told(world)
+    world.ask("/peer/tool/")
+    world.origin.wires[-1].send(OK)
+    world.reactor.settle()
+    last = told(world)
+    for before, after in ((found, again), (again, last)):
+        counts = [key for key in before if key[0].endswith(("_total", "_count", "_bucket"))]
+        assert len(counts) > 50
+        assert not [key for key in counts if after[key] < before[key]]
+    assert last["portal_gateway_pool_dials_total",] == 2
+    assert last["portal_gateway_reload_total", "success"] == 2
+    assert last["portal_gateway_reload_total", "failure"] == 1
+    assert last["portal_gateway_config_generation",] == 3
+    assert last["portal_gateway_config_last_reload_successful",] == 1
+
+
+def test_a_reload_changes_who_may_ask_and_whether_there_is_anything(make):
+    world = make(CONFIG + 'metrics: {listen: "127.0.0.1:9090"}\n')
+
+    def own(key):
+        wire = world.ask("/metrics", key=key, wire=world.connect(port=9090))
+        return answer(wire)[0]
+
+    assert own(None) == 200
+    assert world.reconfigure(CONFIG + 'metrics: {listen: "127.0.0.1:9090", auth: true}\n')
+    assert (own(None), own(KEY), own(ADMIN)) == (401, 403, 200)
+    assert world.reconfigure(CONFIG + 'metrics: {listen: "127.0.0.1:9090", enabled: false}\n')
+    assert own(ADMIN) == 404
+    assert world.reconfigure(CONFIG + 'metrics: {listen: "127.0.0.1:9090", series_budget: 500}\n')
+    assert own(None) == 200
+
+
 def test_no_secret_path_or_query_is_told(make):
     world = make()
     world.ask("/peer/tool/canary-path?token=canary-query", fields=["Cookie: canary-cookie"])
@@ -264,6 +325,19 @@ def test_every_metric_that_is_told_is_listed_and_the_fixed_ones_fit():
     assert len(fixed) + 6 + 1 + 21 <= FIXED_SERIES
     assert 'portal_gateway_relay_up{relay="_other"}' in "\n".join(lines)
     world.stop()
+
+
+def paths_of(resource, path=""):
+    # A page may be its own at a slash behind it.
+    for name in filter(None, resource.listStaticNames()):
+        yield f"{path}/{name.decode()}"
+        yield from paths_of(resource.getStaticEntity(name), f"{path}/{name.decode()}")
+
+
+def test_every_page_of_the_gateway_s_own_is_told_by_its_path(make):
+    found = {path: path_template(path) for path in paths_of(make().gateway.site.resource)}
+    assert {"/health", "/health/ready", "/metrics", "/whoami", "/peer", "/ws"} <= set(found)
+    assert {path for path, told in found.items() if path != told} == {"/peer", "/ws"}
 
 
 def test_what_is_not_there_is_not_told(make):

@@ -1,10 +1,11 @@
 """``/metrics``: what is measured, in the text format of Prometheus or OpenMetrics."""
 
 import gzip
+import re
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.exposition import choose_encoder
 from twisted.web.resource import Resource
 
 from portal_gateway.errors import fault
@@ -14,6 +15,8 @@ __all__ = ["MetricsPage"]
 
 _GZIP_LEVEL: Final = 1
 """A scrape is text that repeats itself: the first level makes a tenth of it in 1 ms."""
+
+_GZIP: Final = re.compile(r"(?:x-)?gzip[ \t]*(?:;[ \t]*q=([01](?:\.[0-9]{0,3})?))?")
 
 
 class MetricsPage(Resource):
@@ -38,10 +41,18 @@ class MetricsPage(Resource):
         body = encode(self._registry)
         request.setHeader(b"Content-Type", content_type.encode("latin-1"))
         request.setHeader(b"Cache-Control", b"no-store")
-        if gzip_accepted(_text(request, b"accept-encoding")):
+        if _takes_gzip(_text(request, b"accept-encoding")):
             body = gzip.compress(body, _GZIP_LEVEL)
             request.setHeader(b"Content-Encoding", b"gzip")
         return body
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether the codings that a client takes (RFC 9110 section 12.5.3) name gzip."""
+    return any(
+        (found := _GZIP.fullmatch(coding.strip().lower())) and float(found[1] or 1) > 0
+        for coding in accepted.split(",")
+    )
 
 
 def _text(request: Request, name: bytes) -> str:

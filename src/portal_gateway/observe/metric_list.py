@@ -59,6 +59,18 @@ METRICS: Final = (
         ("key", "lease_id"),
     ),
     Listed(
+        "portal_gateway_cache_hits_total",
+        "counter",
+        "Requests that were answered from the cache. In this release nothing is cached.",
+        ("lease_id",),
+    ),
+    Listed(
+        "portal_gateway_cache_misses_total",
+        "counter",
+        "Requests for which the cache had no answer. In this release nothing is cached.",
+        ("lease_id",),
+    ),
+    Listed(
         "portal_gateway_request_body_bytes_total", "counter", "Bytes of bodies that clients sent."
     ),
     Listed(
@@ -199,7 +211,8 @@ METRICS: Final = (
     Listed(
         "portal_gateway_reload_total",
         "counter",
-        "Configurations that were to come into force while the gateway ran: success or failure.",
+        "Configurations that were to come into force while the gateway ran: success or failure."
+        " Each worker counts its own.",
         ("result",),
     ),
     Listed(

@@ -87,18 +87,16 @@ class Metrics(Collector):
             self._files.write(counted(self._own()))
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric of `METRICS` that has something to tell."""
+        """Every metric of `METRICS` that has something to tell, or will when leases are called."""
         figures = self._figures()
         readings: dict[str, list[Reading]] = {}
         for reading in [*_of_requests(figures.requests), *figures.readings]:
             readings.setdefault(reading.name, []).append(reading)
         for listed in METRICS:
             if listed.kind == "histogram":
-                family = _histogram(listed, figures)
-                if family.samples:
-                    yield family
-            elif listed.name in readings:
-                yield _family(listed, readings[listed.name])
+                yield _histogram(listed, figures)
+            elif listed.name in readings or "lease_id" in listed.labels:
+                yield _family(listed, readings.get(listed.name, ()))
 
     def _figures(self) -> Figures:
         own = self._own()
