@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -60,6 +61,16 @@ class Prometheus(Program):
             ],
         )
         wait_listening(self, self.port)
+        wait_until(self._is_ready, START, "Prometheus being ready")
+
+    def _is_ready(self):
+        """It refuses questions for some time after it listens."""
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=10).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        return True
 
     def ask(self, path, **query):
         url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(query)}"
