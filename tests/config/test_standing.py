@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from portal_gateway.config.loading import load_config_text
 from portal_gateway.config.standing import keep_standing
 
@@ -26,6 +28,23 @@ def test_addresses_stay_and_all_else_changes():
     assert kept.gateway.drain.grace == 1
     assert kept.metrics.listen == running.metrics.listen
     assert kept.metrics.series_budget == 500
+
+
+@pytest.mark.parametrize(
+    ("running", "wanted", "auth"),
+    [
+        ("", "listen: '127.0.0.1:2'", True),
+        ("listen: '0.0.0.0:2'", "listen: '127.0.0.1:2'", True),
+        ("listen: '127.0.0.1:2'", "listen: '0.0.0.0:2'", True),
+        ("listen: '127.0.0.1:2'", "listen: '127.0.0.1:3'", False),
+        ("listen: '0.0.0.0:2'", "listen: '0.0.0.0:2', auth: false", False),
+    ],
+)
+def test_metrics_are_not_opened_at_an_address_of_which_that_was_not_said(running, wanted, auth):
+    kept, _ = keep_standing(
+        config(f"metrics: {{{wanted}}}"), config(f"metrics: {{{running or 'enabled: true'}}}")
+    )
+    assert kept.metrics.auth is auth
 
 
 def test_tls_comes_and_goes_with_a_restart(tmp_path):

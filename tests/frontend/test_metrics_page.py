@@ -277,6 +277,12 @@ def test_no_count_falls_when_parts_are_replaced_and_reloads_are_counted(make, tm
     assert last["portal_gateway_config_last_reload_successful",] == 1
 
 
+def test_a_reload_that_moves_it_opens_it_to_nobody_until_the_restart(make):
+    world = make()
+    assert world.reconfigure(CONFIG + 'metrics: {listen: "127.0.0.1:9090"}\n')
+    assert [answer(world.ask("/metrics", key=key))[0] for key in (None, ADMIN)] == [401, 200]
+
+
 def test_a_reload_changes_who_may_ask_and_whether_there_is_anything(make):
     world = make(CONFIG + 'metrics: {listen: "127.0.0.1:9090"}\n')
 

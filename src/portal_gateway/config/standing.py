@@ -13,7 +13,9 @@ def keep_standing(config: Config, running: Config) -> tuple[Config, list[str]]:
     metrics = config.metrics
     if metrics.listen != running.metrics.listen:
         changed.append("metrics.listen")
-        metrics = replace(metrics, listen=running.metrics.listen)
+        # Whether a key is needed was said of the other address, and goes with it.
+        auth = metrics.auth or running.metrics.auth
+        metrics = replace(metrics, listen=running.metrics.listen, auth=auth)
     return replace(config, gateway=gateway, metrics=metrics), changed
 
 
