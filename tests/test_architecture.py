@@ -66,8 +66,10 @@ ALLOWED = {
         "signals",
         "sd_notify",
     },
+    "health_command": {"config"},
     "cli": {
         "workers",
+        "health_command",
         "keys_command",
         "quota_command",
         "gateway",

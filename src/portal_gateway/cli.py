@@ -1,4 +1,4 @@
-"""The command line: ``portal-gateway run | validate | keys | quota | demo | expose``.
+"""The command line: ``portal-gateway run | validate | health | keys | quota | demo | expose``.
 
 Exit status 0 when all went well, 1 when the configuration is invalid or the service could not
 start, 2 when the command line itself is wrong.
@@ -17,6 +17,7 @@ from portal_gateway.config.model import LEASE_LABEL, Config
 from portal_gateway.config.report import describe, describe_faults
 from portal_gateway.demo.command import LOGGING, Demo
 from portal_gateway.gateway import Gateway
+from portal_gateway.health_command import add_health_command
 from portal_gateway.keys_command import add_keys_command
 from portal_gateway.observe.logs import Log
 from portal_gateway.observe.worker_files import worker_files
@@ -71,6 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--offline", action="store_true", help="do not try whether the relays can be reached"
     )
     validate.set_defaults(command=_validate)
+
+    add_health_command(commands, _load)
 
     demo = commands.add_parser(
         "demo",

@@ -523,3 +523,35 @@ def test_a_file_that_is_not_utf_8(tmp_path, data, line, column):
         load_config(file, {})
     (fault,) = caught.value.faults
     assert (fault.line, fault.column, fault.reason) == (line, column, "not UTF-8 text")
+
+
+@pytest.mark.parametrize("text", ["auth: {}\n", "gateway:\nauth: {}\n", "gateway: {limits: {}}\n"])
+def test_the_environment_says_where_to_listen_if_the_file_does_not(text):
+    gateway = load(text, {"PORTAL_GATEWAY_LISTEN": "0.0.0.0:8443"}).gateway
+    assert gateway.listen == "0.0.0.0:8443"
+    assert gateway.listen_endpoint == "tcp:8443:interface=0.0.0.0:backlog=4096"
+    assert load(text, {"PORTAL_GATEWAY_LISTEN": ""}).gateway == GatewaySection()
+
+
+def test_the_address_of_the_file_wins_over_that_of_the_environment():
+    text = 'gateway: {listen: "127.0.0.1:1234"}\n'
+    assert load(text, {"PORTAL_GATEWAY_LISTEN": "0.0.0.0:8443"}).gateway.listen == "127.0.0.1:1234"
+
+
+def test_an_address_of_the_environment_that_cannot_be_is_told():
+    environ = {"PORTAL_GATEWAY_LISTEN": "${HOME}:80", "HOME": "127.0.0.1"}
+    (told,) = faults("auth: {}\n", environ)
+    assert told.strip().startswith(
+        'gateway.listen: bad address "${PORTAL_GATEWAY_LISTEN}" (its variables replaced)'
+    )
+
+
+@pytest.mark.parametrize("text", ["gateway: 3\n", "gateway: []\n", "gateway: {}\ngateway: {}\n"])
+def test_a_gateway_that_is_wrong_stays_wrong_with_an_address_of_the_environment(text):
+    assert faults(text, {"PORTAL_GATEWAY_LISTEN": "0.0.0.0:8443"}) == faults(text)
+
+
+def test_an_address_of_the_environment_is_compared_with_the_others():
+    text = 'metrics: {listen: "0.0.0.0:8443"}\nauth: {keys: [{key: sk_live_abcdef}]}\n'
+    (told,) = faults(text, {"PORTAL_GATEWAY_LISTEN": "0.0.0.0:8443"})
+    assert told.startswith("1: metrics.listen: the same address as gateway.listen")

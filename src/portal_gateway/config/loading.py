@@ -12,7 +12,10 @@ from portal_gateway.config.model import Config
 from portal_gateway.config.reading import Reading, Refused, Value
 from portal_gateway.config.schema import CONFIG
 
-__all__ = ["ConfigInvalid", "load_config", "load_config_text"]
+__all__ = ["LISTEN_VARIABLE", "ConfigInvalid", "load_config", "load_config_text"]
+
+LISTEN_VARIABLE = "PORTAL_GATEWAY_LISTEN"
+"""The environment variable with an address for a file that has no ``gateway.listen``."""
 
 _READABLE_BY_ALL = stat.S_IROTH
 
@@ -76,7 +79,7 @@ def _read(
     except document.UnusableDocument as error:
         raise ConfigInvalid([Fault(source, error.line, error.column, "", error.reason)]) from None
     reading = Reading(source, environ, directory)
-    value = Value(root, "", reading)
+    value = _with_listen_address(Value(root, "", reading))
     try:
         if value.is_nothing:
             raise value.refuse("the document is empty")
@@ -90,6 +93,35 @@ def _read(
     config = _with_databases(config, value)
     config = dataclasses.replace(config, source=source, warnings=tuple(reading.warnings))
     return config, reading.secrets
+
+
+def _with_listen_address(value: Value) -> Value:
+    """The document with the address of the environment, where it has none itself.
+
+    The image of a container has to be reached from outside, whatever a file leaves out.
+    """
+    root, gateway = value.node, value.at("gateway")
+    if not value.reading.environ.get(LISTEN_VARIABLE) or not isinstance(root, document.Mapping):
+        return value
+    listen = _word("listen"), _word(f"${{{LISTEN_VARIABLE}}}")
+    if gateway is value:
+        section = document.Mapping(line=0, column=0, entries=[listen])
+        entries = [*root.entries, (_word("gateway"), section)]
+    else:
+        node, written = gateway.node, []
+        if isinstance(node, document.Mapping) and gateway.at("listen") is gateway:
+            written = node.entries
+        elif not gateway.is_nothing:
+            return value
+        section = document.Mapping(
+            line=node.line, column=node.column, tag=node.tag, entries=[*written, listen]
+        )
+        entries = [(key, section if each is node else each) for key, each in root.entries]
+    return Value(dataclasses.replace(root, entries=entries), value.path, value.reading)
+
+
+def _word(text: str) -> document.Scalar:
+    return document.Scalar(line=0, column=0, text=text, plain=False)
 
 
 def _with_databases(config: Config, value: Value) -> Config:
