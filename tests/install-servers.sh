@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 declare -A package=(
     [curl]=curl [sslscan]=sslscan [h2load]=nghttp2-client [redis-server]=redis-server [pebble]=pebble
-    [faketime]=faketime [prometheus]=prometheus
+    [faketime]=faketime [prometheus]=prometheus [systemd-analyze]=systemd [strace]=strace [strip]=binutils
 )
 missing=()
 for tool in "${!package[@]}"; do
