@@ -7,7 +7,7 @@ BENCH_ARGS ?=
 SOAK_REPEAT ?= 100
 BIN := .venv/bin
 
-.PHONY: bench-streams help demo test test-compiled compiled lint docs bench soak proto clean modules
+.PHONY: bench-streams image-wheels help demo test test-compiled compiled lint docs bench soak proto clean modules
 
 help:
 	@echo "make demo   relay, sample agent and gateway on this machine, with curl lines to try"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
 	@echo "make bench-streams  a large download, events on 500 streams, idle WebSockets"
 	@echo "make soak   slow clients, h2spec, restarts under load, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
+	@echo "make image-wheels  what the image installs has wheels for both architectures, and its size"
 	@echo "make modules  write again what stands in docs/ and is made from the code"
 	@echo "make proto  generate the protobuf code again"
 	@echo "make clean  remove what was built (.venv stays)"
@@ -55,7 +56,7 @@ lint: .venv/.dev-installed docs
 
 # What is read where it lies, by a reader that knows no Sphinx, and then the pages. A warning ends it.
 docs: .venv/.dev-installed
-	@for page in *.rst; do \
+	@for page in *.rst systemd/*.rst deploy/*.rst; do \
 		$(BIN)/python -m docutils --strict --syntax-highlight=none "$$page" /dev/null || exit 1; \
 	done
 	$(BIN)/python -m sphinx -q -W --keep-going -n -b html -d build/docs/doctrees docs build/docs/html
@@ -82,6 +83,10 @@ soak: .venv/.dev-installed
 		tests/frontend/test_streams.py tests/relay/test_http_client_streams.py \
 		tests/integration/test_openai_client.py
 
+# What the image installs, for both architectures, and how large it is there.
+image-wheels: .venv/.dev-installed
+	$(BIN)/python deploy/image/wheels.py
+
 modules: .venv/.dev-installed
 	$(BIN)/python docs/list_modules.py > docs/modules.rst
 	$(BIN)/python docs/list_metrics.py > docs/metrics.rst
@@ -97,7 +102,7 @@ proto:
 		--mypy_out=quiet:src src/portal_gateway/wire/portal.proto
 
 clean:
-	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .hypothesis _trial_temp* tests/interop/bin tests/pebble/bin tests/soak/bin \
+	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .hypothesis _trial_temp* tests/interop/bin tests/pebble/bin tests/deploy/bin tests/soak/bin \
 		benchmarks/results
 	find src tests twisted benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
