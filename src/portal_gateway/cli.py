@@ -20,7 +20,6 @@ from portal_gateway.gateway import Gateway
 from portal_gateway.health_command import add_health_command
 from portal_gateway.keys_command import add_keys_command
 from portal_gateway.observe.logs import Log
-from portal_gateway.observe.worker_files import worker_files
 from portal_gateway.quota_command import add_quota_command
 from portal_gateway.relay.credential_file import CredentialFileError, load_or_create_credential
 from portal_gateway.relay.expose import Exposure
@@ -129,7 +128,6 @@ def _run(options: argparse.Namespace) -> None:
             _announce,
             load=load,
             notifier=notifier,
-            workers=worker_files(os.environ, reactor.seconds),
         ),
         level=config.logging.level,
         style=config.logging.format,

@@ -22,7 +22,6 @@ from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import Config
 from portal_gateway.gateway import Gateway
 from portal_gateway.observe.logs import Log, Sink
-from portal_gateway.observe.worker_files import worker_files
 from portal_gateway.relay.credential_file import CredentialFileError
 from portal_gateway.sd_notify import notifier_of
 from portal_gateway.signals import Ending, end_by_signals, reload_by_signal
@@ -73,7 +72,6 @@ def makeService(options: Options) -> IService:
             log,
             load=load,
             notifier=notifier,
-            workers=worker_files(environ, reactor.seconds),
         )
     )
     reactor.callWhenRunning(obey_signals, reactor, gateway)

@@ -14,7 +14,7 @@ from portal_gateway.exchange import Caller, Exchange
 from portal_gateway.observe.figures import Reading
 from portal_gateway.observe.metric_list import METRICS
 from portal_gateway.observe.metrics import Metrics
-from portal_gateway.observe.worker_files import FRESH, WorkerFiles, worker_files
+from portal_gateway.observe.worker_files import FRESH, WorkerFiles
 
 KINDS = {metric.name: metric.kind for metric in METRICS}
 
@@ -266,17 +266,3 @@ def test_that_nothing_can_be_written_is_said_once(tmp_path):
         assert len(lines) == 1
     finally:
         globalLogPublisher.removeObserver(lines.append)
-
-
-def test_what_worker_a_process_is_stands_in_its_environment(directory):
-    clock = Clock()
-    assert worker_files({}, clock.seconds) is None
-    assert worker_files({"PORTAL_GATEWAY_WORKER": "1"}, clock.seconds) is None
-    whole = {"PORTAL_GATEWAY_WORKER": "1", "PORTAL_GATEWAY_WORKERS_DIR": str(directory)}
-    metrics = Metrics(2000, clock)
-    metrics.share(worker_files(whole, clock.seconds))
-    metrics.write()
-    assert [path.name for path in directory.iterdir()] == ["worker-1.json"]
-    for bad in ({}, {"PORTAL_GATEWAY_WORKER": "one"}, {"PORTAL_GATEWAY_WORKER": "../x"}):
-        with pytest.raises(ValueError, match="PORTAL_GATEWAY_WORKER is not the number"):
-            worker_files({"PORTAL_GATEWAY_WORKERS_DIR": str(directory), **bad}, clock.seconds)

@@ -10,7 +10,7 @@ out: a file is replaced as a whole, so it is there whole or not at all.
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,18 +21,7 @@ from portal_gateway.observe.metric_list import DURATIONS, LAGS
 from portal_gateway.observe.request_counts import RequestCounts, Row
 from portal_gateway.observe.tallies import Tallies, Tally
 
-__all__ = [
-    "DIRECTORY_VARIABLE",
-    "FRESH",
-    "NUMBER_VARIABLE",
-    "WRITE_INTERVAL",
-    "WorkerFiles",
-    "worker_files",
-]
-
-DIRECTORY_VARIABLE: Final = "PORTAL_GATEWAY_WORKERS_DIR"
-NUMBER_VARIABLE: Final = "PORTAL_GATEWAY_WORKER"
-"""What the parent gives each worker in its environment."""
+__all__ = ["FRESH", "WRITE_INTERVAL", "WorkerFiles"]
 
 WRITE_INTERVAL: Final = 1.0
 """Seconds from one writing to the next: what a worker that is killed had counted since is lost."""
@@ -46,20 +35,6 @@ _UNBOUNDED: Final = 1_000_000
 _OWNER_ONLY: Final = 0o600
 
 _log = Logger()
-
-
-def worker_files(environ: Mapping[str, str], seconds: Callable[[], float]) -> "WorkerFiles | None":
-    """The files of the worker that a process is by its environment, if it is one.
-
-    Raises ``ValueError`` for a number that is none.
-    """
-    directory = environ.get(DIRECTORY_VARIABLE)
-    number = environ.get(NUMBER_VARIABLE, "")
-    if directory is None:
-        return None
-    if not number.isascii() or not number.isdigit():
-        raise ValueError(f"{NUMBER_VARIABLE} is not the number of a worker")
-    return WorkerFiles(Path(directory), int(number), seconds)
 
 
 class WorkerFiles:
