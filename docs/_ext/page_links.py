@@ -23,6 +23,8 @@ INCLUDED = {
     "CHANGELOG.rst": "changelog",
     "CONTRIBUTING.rst": "contributing",
     "README.rst": "index",
+    "deploy/README.rst": "containers",
+    "systemd/README.rst": "systemd",
 }
 """Files outside the directory of pages, by the page that shows each or stands for it."""
 
