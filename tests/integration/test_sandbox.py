@@ -6,6 +6,7 @@ manager is at hand, so the calls are written down by strace and compared with sy
 
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 import urllib.request
@@ -62,7 +63,8 @@ def test_the_gateway_makes_no_system_call_that_its_unit_forbids(tmp_path):
     file, written = tmp_path / "gateway.yaml", tmp_path / "calls"
     configuration = {
         "gateway": {
-            "listen": "127.0.0.1:0",
+            "listen": f"127.0.0.1:{programs.free_port()}",
+            "workers": 2,
             "tls": {"cert_file": "cert.pem", "key_file": "key.pem"},
         },
         "portal": {"credential_file": "credential"},
@@ -78,9 +80,13 @@ def test_the_gateway_makes_no_system_call_that_its_unit_forbids(tmp_path):
         "gateway", command, environment=programs.python_path(), ours=True
     ) as program:
         url = program.wait_for_line(r"listens on (https://[\d.]+:\d+/)").group(1)
+        program.wait_for_line("2 workers take requests")
         trusting = ssl.create_default_context(cafile=tmp_path / "cert.pem")
         with urllib.request.urlopen(f"{url}health", context=trusting, timeout=30) as answer:
             assert answer.status == HTTPStatus.OK
+        file.write_text(yaml.safe_dump({**configuration, "leases": {}}), encoding="utf-8")
+        program.signal(signal.SIGHUP)
+        program.wait_for_line("configuration 2 is in use", count=2)
     assert program.process.returncode == 0
     made = set(re.findall(r"^\d+ +(\w+)\(", written.read_text(encoding="utf-8"), re.MULTILINE))
     assert {"epoll_wait", "accept4", "fsync"} & made == {"epoll_wait", "accept4", "fsync"}
