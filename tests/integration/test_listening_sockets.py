@@ -14,11 +14,8 @@ from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from portal_gateway.frontend.listening_sockets import (
-    ListeningSockets,
-    ignore_new_clients,
-    take_waiting,
-)
+from portal_gateway.frontend.leaving import others_at, step_aside, take_waiting
+from portal_gateway.frontend.listening_sockets import ListeningSockets
 from tests.integration.programs import free_port
 
 
@@ -132,7 +129,7 @@ class LeavingTests(TestCase):
             port, told = self.listen(sockets, f"tcp:0:interface={interface}")
             address = port.socket.getsockname()[:2]
             with socket.create_connection(address, 5) as before:
-                ignore_new_clients(port)
+                step_aside(port, None)
                 self.assertFalse(connects(address, family))
                 before.sendall(b"still here")
                 self.assertEqual(told.came, [])
@@ -148,16 +145,66 @@ class LeavingTests(TestCase):
         for client in clients:
             client.close()
 
-    def test_who_ignores_leaves_the_address_to_the_other(self):
-        number = free_port()
-        endpoint = f"tcp:{number}:interface=127.0.0.1"
-        old, _ = self.listen(ListeningSockets(reuse_port=True), endpoint)
-        ignore_new_clients(old)
-        self.listen(ListeningSockets(reuse_port=True), endpoint)
-        # The kernel deals by the client's port: about half of them come to each.
-        came = sum(connects(("127.0.0.1", number), within=0.05) for _ in range(40))
-        self.assertTrue(5 <= came <= 35, came)
-        old.stopListening()
+    def came(self, port, count=40):
+        """How many of so many clients somebody took at once."""
+        return sum(connects(port.socket.getsockname(), within=0.05) for _ in range(count))
+
+    def pair(self):
+        endpoint = f"tcp:{free_port()}:interface=127.0.0.1"
+        both = [ListeningSockets(reuse_port=True) for _ in range(2)]
+        return [(sockets, endpoint, *self.listen(sockets, endpoint)) for sockets in both]
+
+    def test_clients_are_directed_to_the_one_that_takes_over(self):
+        (sockets, endpoint, old, _), (_, _, new, told) = self.pair()
+        sockets.step_aside(endpoint, old)
+        self.assertEqual(self.came(new), 40)
+        take_waiting(new)
+        self.assertEqual(len(told.came), 40)
+
+    def test_or_to_the_one_before_when_the_new_one_goes(self):
+        (_, _, old, told), (sockets, endpoint, new, _) = self.pair()
+        sockets.step_aside(endpoint, new)
+        self.assertEqual(self.came(old), 40)
+        take_waiting(old)
+        self.assertEqual(len(told.came), 40)
+
+    def test_one_after_the_other(self):
+        endpoint = f"tcp:{free_port()}:interface=127.0.0.1"
+        sockets = ListeningSockets(reuse_port=True)
+        old, _ = self.listen(sockets, endpoint)
+
+        def again(_closed, old, sockets, left):
+            if not left:
+                return None
+            following = ListeningSockets(reuse_port=True)
+            new, told = self.listen(following, endpoint)
+            # The kernel deals them out again: what directed them is gone with the one that did.
+            self.assertEqual(self.came(new), 40)
+            take_waiting(new)
+            self.assertTrue(5 <= len(told.came) <= 35, len(told.came))
+            sockets.step_aside(endpoint, old)
+            self.assertEqual(self.came(new), 40)
+            take_waiting(new)
+            take_waiting(old)
+            sockets.release(endpoint)
+            return old.stopListening().addCallback(again, new, following, left - 1)
+
+        return again(None, old, sockets, 4)
+
+    def test_with_more_than_two_they_come_again_after_a_second(self):
+        (sockets, endpoint, old, _), _ = self.pair()
+        third, _ = self.listen(ListeningSockets(reuse_port=True), endpoint)
+        self.assertEqual(len(others_at(old.socket)), 2)
+        sockets.step_aside(endpoint, old)
+        self.assertTrue(10 <= self.came(third) < 40)
+
+    def test_one_that_is_alone_ignores_everybody(self):
+        sockets = ListeningSockets(reuse_port=True)
+        endpoint = "tcp:0:interface=127.0.0.1"
+        port, _ = self.listen(sockets, endpoint)
+        self.assertEqual(others_at(port.socket), frozenset())
+        sockets.step_aside(endpoint, port)
+        self.assertEqual(self.came(port, 5), 0)
 
     def test_a_unix_socket_stays_when_one_of_its_processes_ends(self):
         directory = tempfile.TemporaryDirectory()

@@ -12,8 +12,9 @@ from contextlib import closing
 import psutil
 import pytest
 
-from tests.integration.arrivals import Arrivals
 from tests.integration.calls import Client
+from tests.integration.ledger import Outcome
+from tests.integration.ledger_client import FaultyUpstream, Load
 from tests.integration.programs import API_KEY, Gateway, Program, python, python_path, wait_until
 from tests.integration.test_service_manager import Manager
 
@@ -83,36 +84,52 @@ def test_requests_are_answered_by_all_and_the_end_is_clean(origin, tmp_path):
         end(gateway)
 
 
-def test_a_worker_that_is_killed_takes_only_its_own_connections_along(origin, tmp_path):
-    with gateway_for(origin, tmp_path) as gateway:
+def test_a_worker_that_is_killed_takes_only_its_own_connections_along(tmp_path):
+    with (
+        FaultyUpstream() as upstream,
+        gateway_for(upstream.address, tmp_path) as gateway,
+        ThreadPoolExecutor(24) as pool,
+        Load(name="kill") as load,
+    ):
         victim, survivor = workers_of(gateway)
-        with ThreadPoolExecutor(24) as pool, Arrivals(gateway.address, 200) as arrivals:
-            slow = {}
-            for _ in range(24):
-                client = socket.create_connection(gateway.address.split(":"), 10)
-                client.sendall(
-                    b"GET /peer/tool/slow?seconds=2 HTTP/1.1\r\nHost: a\r\nX-API-Key: %b\r\n"
-                    b"Connection: close\r\n\r\n" % API_KEY.encode()
-                )
-                slow[client.getsockname()[1]] = pool.submit(read_all, client)
-            wait_until(
-                lambda: slow.keys() <= clients_of(victim) | clients_of(survivor), 5, "the slow"
+        slow = {}
+        for _ in range(24):
+            client = socket.create_connection(gateway.address.split(":"), 10)
+            client.sendall(
+                b"GET /peer/tool/echo?delay=2 HTTP/1.1\r\nHost: a\r\nX-API-Key: %b\r\n"
+                b"X-Call: slow\r\nConnection: close\r\n\r\n" % API_KEY.encode()
             )
-            its_own = clients_of(victim)
-            killed = time.monotonic()
-            victim.kill()
-            gateway.wait_for_line("2 workers take requests", count=2, seconds=5)
-            replaced = time.monotonic() - killed
-            arrivals.wait_for(100)
+            slow[client.getsockname()[1]] = pool.submit(read_all, client)
+        steady = load.requests(gateway.address, "/peer/tool/echo?delay=0.02", rate=200)
+        wait_until(
+            lambda: (
+                load.ledger.sent >= 100 and slow.keys() <= clients_of(victim) | clients_of(survivor)
+            ),
+            10,
+            "the slow ones, and others",
+        )
+        its_own = clients_of(victim)
+        killed = time.monotonic()
+        victim.kill()
+        gateway.wait_for_line("2 workers take requests", count=2, seconds=5)
+        replaced = time.monotonic() - killed
+        wanted = load.ledger.sent + 100
+        wait_until(lambda: load.ledger.sent >= wanted, 10, "others")
+        steady.stop()
         lost = {port for port, answer in slow.items() if not answer.result()}
         assert lost == its_own & slow.keys()
-        assert set(arrivals.outcomes) <= {"answered", "lost"}
+        entries = load.ledger.entries
+        unanswered = [each for each in entries if each.outcome is not Outcome.ANSWERED]
         # Those that were being answered when it died, and none that came afterwards.
-        assert all(each.began <= killed + 0.05 for each in arrivals.having("lost"))
-        assert len(arrivals.having("lost")) <= 20
+        assert all(each.begun <= killed + 0.05 for each in unanswered)
+        assert all(each.why != "no connection" for each in unanswered)
+        print(
+            f"replaced after {replaced:.3f} s; of {len(entries)} {len(unanswered)} and of"
+            f" {len(slow)} slow {len(lost)} were not answered"
+        )
+        assert len(unanswered) <= 20
         assert len(workers_of(gateway)) == 2
         assert survivor.is_running()
-        print(f"replaced after {replaced:.3f} s, {dict(arrivals.outcomes)}")
         assert replaced <= 1.0
         assert gateway.count_lines(rf"worker 1 \(process {victim.pid}\) has ended by signal 9") == 1
         end(gateway)
@@ -127,6 +144,28 @@ def read_all(client):
         except OSError:
             return b""
     return received
+
+
+def test_metrics_are_those_of_all_workers(origin, tmp_path):
+    with gateway_for(origin, tmp_path, metrics={"auth": False}) as gateway:
+        with ThreadPoolExecutor(8) as pool:
+            paths = ["/slow?seconds=0.2"] * 40
+            answers = pool.map(lambda path: ask(gateway.address, path), paths)
+            assert {answer.status for answer in answers} == {200}
+
+        def told():
+            with Client(gateway.address) as client:
+                text = client.request("GET", "/metrics").body.decode()
+            return sum(
+                float(line.rpartition(" ")[2])
+                for line in text.splitlines()
+                if line.startswith("portal_gateway_requests_total{") and 'lease_id="tool"' in line
+            )
+
+        # Each worker writes what it has counted once a second, and asks the others for theirs.
+        wait_until(lambda: told() == 40, 5, "the requests of all workers")
+        assert [told() for _ in range(10)] == [40] * 10
+        end(gateway)
 
 
 def test_a_worker_that_keeps_ending_is_started_ever_later_and_never_in_silence(origin, tmp_path):

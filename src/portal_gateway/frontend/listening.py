@@ -20,12 +20,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from portal_gateway.config.model import DrainSection
-from portal_gateway.frontend.listening_sockets import (
-    LAST_HANDSHAKES,
-    ListeningSockets,
-    ignore_new_clients,
-    take_waiting,
-)
+from portal_gateway.frontend.leaving import LAST_HANDSHAKES, take_waiting
+from portal_gateway.frontend.listening_sockets import ListeningSockets
 from portal_gateway.frontend.negotiation import secure_factory
 from portal_gateway.frontend.site import Site
 from portal_gateway.tls.rotation import Rotation
@@ -152,7 +148,7 @@ class Listener(Service):
         """Let the next clients find the process that listens here, too."""
         assert self._port is not None
         try:
-            ignore_new_clients(self._port)
+            self._sockets.step_aside(self._endpoint, self._port)
         except OSError as error:
             _log.warn("new clients may be lost: {why}", why=error.strerror or str(error))
             return succeed(None)

@@ -1,15 +1,10 @@
 """Listening sockets that no endpoint opens: shared with other processes, or passed on by systemd.
 
-A socket is opened once; each process that takes connections from it adopts it. Below is how a
-process leaves a socket whose address another one listens on, too, without losing a connection.
+A socket is opened once; each process that takes connections from it adopts it.
 """
 
-import ctypes
-import select
 import socket
 import stat
-import struct
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,17 +16,12 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 from twisted.python.lockfile import FilesystemLock
 
-__all__ = ["LAST_HANDSHAKES", "ListeningSockets", "ignore_new_clients", "take_waiting"]
+from portal_gateway.frontend.leaving import others_at, step_aside
 
-LAST_HANDSHAKES: Final = 0.5
-"""Seconds for which handshakes that have begun may go on after `ignore_new_clients`. Longer than a
-way around the world, shorter than the second after which a client that was ignored comes again."""
+__all__ = ["ListeningSockets"]
 
 _BACKLOG: Final = 4096
 """Connections that may wait on a UNIX socket that somebody else opened: as on our own."""
-
-_ROUNDS: Final = 100
-"""Times 100 connections that are taken at the end: more than can wait."""
 
 
 class ListeningSockets:
@@ -45,6 +35,7 @@ class ListeningSockets:
         self.reuse_port = reuse_port
         self._shared = shared
         self._opened: dict[str, socket.socket] = {}
+        self._elders: dict[str, frozenset[int] | None] = {}
         self._paths: list[tuple[Path, FilesystemLock]] = []
 
     def takes(self, endpoint: str) -> bool:
@@ -62,7 +53,13 @@ class ListeningSockets:
         if opened is None:
             opened = self._opened[endpoint] = self._open(endpoint)
             opened.settimeout(0)
+            if self.reuse_port:
+                self._elders[endpoint] = others_at(opened)
         return opened
+
+    def step_aside(self, endpoint: str, port: IListeningPort) -> None:
+        """Let new clients find another process. Raises ``OSError`` where that cannot be done."""
+        step_aside(port, self._elders.get(endpoint))
 
     def listen(self, reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
         """Serve ``endpoint`` by ``factory``. Raises ``OSError`` when it cannot be listened on."""
@@ -191,48 +188,3 @@ def _adopt_unix(reactor: Any, opened: socket.socket, factory: IProtocolFactory) 
     port.startListening()
     adopted: IListeningPort = port
     return adopted
-
-
-# Leaving.
-#
-# The kernel deals clients out to all sockets that listen on an address, and resets those that wait
-# at one that is closed. So before, the first packet of every new client is dropped, at this socket
-# only: the client sends it again after a second, and then another socket gets it.
-
-_SO_ATTACH_FILTER: Final = 26
-
-# Classic BPF, over the TCP header: drop what has the flag SYN, keep the rest.
-_FLAGS_AT: Final = 13
-_SYN: Final = 0x02
-_DROP_SYN: Final = (
-    (0x30, 0, 0, _FLAGS_AT),  # load the byte with the flags
-    (0x45, 0, 1, _SYN),  # is SYN among them?
-    (0x06, 0, 0, 0),  # yes: keep nothing
-    (0x06, 0, 0, 0x7FFFFFFF),  # no: keep everything
-)
-
-
-def ignore_new_clients(port: IListeningPort) -> None:
-    """Let those that come find another process; what has begun here goes on.
-
-    Raises ``OSError`` where the system cannot do it.
-    """
-    if not isinstance(port, tcp.Port) or sys.platform != "linux":
-        raise OSError("only Linux lets a socket ignore new clients")
-    program = b"".join(struct.pack("=HBBI", *step) for step in _DROP_SYN)
-    buffer = ctypes.create_string_buffer(program, len(program))
-    pointer = struct.pack("@HP", len(_DROP_SYN), ctypes.addressof(buffer))
-    port.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
-
-
-def take_waiting(port: IListeningPort) -> None:
-    """Accept what waits: it would be lost when the socket is closed."""
-    if not isinstance(port, tcp.Port) or not port.connected:
-        return
-    poll = select.poll()
-    poll.register(port.socket, select.POLLIN)
-    for _ in range(_ROUNDS):
-        if not poll.poll(0):
-            return
-        port.numberAccepts = 100
-        port.doRead()
