@@ -8,6 +8,7 @@ from gateway_world import KEY, World, head_of
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as classic_families
 
+from portal_gateway.exchange import Exchange
 from portal_gateway.observe.metric_list import METRICS
 from portal_gateway.observe.metrics import FIXED_SERIES
 from portal_gateway.observe.request_counts import path_template
@@ -142,6 +143,41 @@ def test_it_is_compressed_for_who_takes_that(make, accepted, taken):
     _, found, body = answer(make().ask("/metrics", key=ADMIN, fields=fields))
     assert (found.get(b"Content-Encoding") == b"gzip") == taken
     assert b"portal_gateway_build_info" in (gzip.decompress(body) if taken else body)
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text"])
+def test_of_much_a_part_is_written_in_each_turn(make, accept, coding):
+    world = make(CONFIG + "metrics: {series_budget: 6000}\n")
+    for number in range(400):
+        over = Exchange("r", "", 1.0, method="GET", lease=f"lease-{number}", finished=1.1)
+        over.lease_is_known = True
+        over.lease_prefix = b"/peer/x"
+        world.gateway.site.exchange_over(over)
+    fields = [f"Accept: {accept}", f"Accept-Encoding: {coding}"]
+    soon = []
+    world.gateway.site.call_soon = soon.append
+    wire = world.ask("/metrics", key=ADMIN, fields=fields)
+    turns = 0
+    while not wire.received:
+        turns += 1
+        soon.pop()()
+        world.reactor.settle()
+    assert turns >= 3
+    soon.clear()
+    status, found, body = answer(wire)
+    text = (gzip.decompress(body) if coding else body).decode()
+    assert (status, int(found[b"Content-Length"])) == (200, len(body))
+    parse = text_string_to_metric_families if "open" in accept else classic_families
+    families = {family.name: family for family in parse(text)}
+    assert len(families["portal_gateway_request_duration_seconds"].samples) > 3_000
+    assert text.count("# TYPE portal_gateway_request_duration_seconds ") == 1
+    assert text.count("# EOF") == ("open" in accept)
+    gone = world.ask("/metrics", key=ADMIN)
+    gone.transport.loseConnection()
+    world.reactor.settle()
+    soon.pop()()
+    assert (gone.received, soon) == (b"", [])
 
 
 def test_it_tells_what_happened(make):

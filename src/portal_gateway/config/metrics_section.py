@@ -14,7 +14,7 @@ LEAST_SERIES: Final = 500
 """Series below which hardly a lease could be told apart."""
 
 MOST_SERIES: Final = 10_000
-"""Series that are told in a fifth of a second, in which no request gets on."""
+"""Series that are told in a tenth of a second or two, of which a busy gateway has few to spare."""
 
 _LOCAL: Final = re.compile(
     r"(?:127(?:\.[0-9]{1,3}){3}|\[::1\]|localhost):[0-9]+|unix:.*", re.DOTALL
