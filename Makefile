@@ -59,7 +59,7 @@ docs: .venv/.dev-installed
 	@for page in *.rst systemd/*.rst deploy/*.rst; do \
 		$(BIN)/python -m docutils --strict --syntax-highlight=none "$$page" /dev/null || exit 1; \
 	done
-	$(BIN)/python -m sphinx -q -W --keep-going -n -b html -d build/docs/doctrees docs build/docs/html
+	$(BIN)/python -m sphinx -q -E -a -W --keep-going -n -b html -d build/docs/doctrees docs build/docs/html
 	@echo "documents: all render; open build/docs/html/index.html"
 
 bench: compiled
