@@ -17,9 +17,11 @@ Requests are sent when they are due, however long others take, and their latency
 import asyncio
 import contextlib
 import itertools
+import json
 import ssl
 import threading
 import time
+import urllib.request
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
@@ -38,7 +40,6 @@ from tests.frontend.raw_frames import (
     frame,
     read_frames,
 )
-from tests.integration.calls import Client
 from tests.integration.ledger import STREAMED, Entry, Ledger, Outcome
 from tests.integration.programs import API_KEY, Program, python, python_path, wait_until
 
@@ -563,8 +564,8 @@ class FaultyUpstream(Program):
 
     def record(self) -> dict[str, Any]:
         """All that it saw: ``seen`` by id, ``connections`` ever and ``open``."""
-        with Client(self.address) as client:
-            record: dict[str, Any] = client.request("GET", "/record").json
+        with urllib.request.urlopen(f"http://{self.address}/record", timeout=30) as answer:
+            record: dict[str, Any] = json.load(answer)
         return record
 
     def seen(self) -> list[str]:
