@@ -8,7 +8,8 @@ Run as a process of its own (``python -m tests.integration.faulty_upstream [PORT
 ``/events``   server-sent events ``data: ID N`` with N from 0, one each ``pause`` seconds (0.1),
               ``n`` of them (without end)
 ``/ws``       a WebSocket that sends back each message
-``/record``   JSON of all that was seen, see `Seen`; itself not remembered
+``/record``   JSON of all that was seen, see `Seen`; itself not remembered. With ``?forget=1`` it
+              is not told again
 ============  ==================================================================================
 
 What goes wrong is said in the query, in any combination that makes sense:
@@ -113,6 +114,8 @@ class Upstream:
                     "open": self.open - 1,
                 }
             )
+            if "forget" in call.query:
+                self.seen = {}
             return call.keep
         name = call.field("x-call")
         seen = self.seen.setdefault(name, Seen())

@@ -16,12 +16,12 @@ Requests are sent when they are due, however long others take, and their latency
 
 import asyncio
 import contextlib
+import http.client
 import itertools
 import json
 import ssl
 import threading
 import time
-import urllib.request
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
@@ -562,12 +562,21 @@ class FaultyUpstream(Program):
         )
         self.address = self.wait_for_line(r"^ready (\S+)$").group(1)
 
-    def record(self) -> dict[str, Any]:
-        """All that it saw: ``seen`` by id, ``connections`` ever and ``open``."""
-        with urllib.request.urlopen(f"http://{self.address}/record", timeout=30) as answer:
-            record: dict[str, Any] = json.load(answer)
+    def record(self, *, forget: bool = False) -> dict[str, Any]:
+        """All that it saw: ``seen`` by id, ``connections`` ever and ``open``.
+
+        ``forget``: what was seen until now is not told again.
+        """
+        connection = http.client.HTTPConnection(self.address, timeout=30)
+        try:
+            connection.request("GET", "/record?forget=1" if forget else "/record")
+            with connection.getresponse() as answer:
+                record: dict[str, Any] = json.loads(answer.read())
+        finally:
+            connection.close()
         return record
 
-    def seen(self) -> list[str]:
+    def seen(self, *, forget: bool = False) -> list[str]:
         """The id of each request whose head came, as often as it came."""
-        return [name for name, seen in self.record()["seen"].items() for _ in seen["heads"]]
+        seen = self.record(forget=forget)["seen"]
+        return [name for name, each in seen.items() for _ in each["heads"]]

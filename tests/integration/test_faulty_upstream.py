@@ -147,3 +147,10 @@ def test_a_websocket(upstream):
         found, left = read_frames(received, expect_mask=False)
     assert found == [Frame(TEXT, b"hello"), Frame(CLOSE, close(1000))]
     assert left == b""
+
+
+def test_what_was_told_may_be_forgotten(upstream):
+    raw(upstream, "/echo", "forgotten")
+    assert "forgotten" in upstream.seen(forget=True)
+    raw(upstream, "/echo", "after")
+    assert upstream.seen() == ["after"]
