@@ -79,6 +79,7 @@ _ROWS = (
     # What the gateway did.
     Cause("internal_error", 500, "The gateway failed", None, "proxy_internal_error"),
     Cause("method_not_implemented", 501, "The method is not supported", closes=True),
+    Cause("gateway_stopping", 503, "The gateway is stopping", 1, "proxy_internal_error"),
     Cause("keys_unavailable", 503, "Keys cannot be looked up", 5, "proxy_internal_error"),
     Cause("token_keys_unavailable", 503, "Tokens cannot be verified", 5, "proxy_internal_error"),
     Cause("limits_unavailable", 503, "Limits cannot be counted", 5, "proxy_internal_error"),

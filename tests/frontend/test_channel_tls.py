@@ -19,6 +19,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from portal_gateway.frontend.closing import LINGER_BOUND, LINGER_TIME
+from portal_gateway.frontend.deadlines import CROSSING_TIME
 from portal_gateway.testing.transports import connect
 from tests.frontend.serving import GET, HOST, Client, Noting, Producer, Served, read_responses
 
@@ -235,7 +236,7 @@ def test_stop(server_options) -> None:
     served.send(GET)
     stopped: list[None] = []
     served.site.stop().addCallback(stopped.append)
-    served.settle()
+    served.wait(CROSSING_TIME)
     assert served.client.lost is not None
     served.wait(1)
     assert stopped == [None]

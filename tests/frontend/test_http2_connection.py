@@ -2,7 +2,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from portal_gateway.errors import fault
-from portal_gateway.frontend.deadlines import LAST_HEAD
+from portal_gateway.frontend.deadlines import CROSSING_TIME, LAST_HEAD
 from portal_gateway.frontend.http2_protocol import MAX_STREAMS, STREAM_WINDOW
 from portal_gateway.frontend.http2_stream import QUEUED
 from portal_gateway.wire.http1_writing import UnsafeField
@@ -589,17 +589,28 @@ def test_stopping_lets_streams_finish():
     stopped = []
     served.site.stop().addCallback(stopped.append)
     served.turn()
+    # At first only that it will end: what is on its way then is answered.
     assert served.goaway.error_code == ErrorCodes.NO_ERROR
-    assert served.goaway.last_stream_id == stream
+    assert served.goaway.last_stream_id == 2**31 - 1
+    crossing = stream + 2
+    served.client.transport.write(frame(1, served.h2.encoder.encode(GET), flags=5, stream=crossing))
+    served.settle()
+    assert len(noting.requests) == 2
+    served.wait(CROSSING_TIME)
+    served.turn()
+    assert served.goaway.error_code == ErrorCodes.NO_ERROR
+    assert served.goaway.last_stream_id == crossing
     assert not served.closed
     # Not answered, so that the client can take it elsewhere.
-    refused = frame(1, served.h2.encoder.encode(GET), flags=5, stream=stream + 2)
+    refused = frame(1, served.h2.encoder.encode(GET), flags=5, stream=crossing + 2)
     served.client.transport.write(refused)
     served.settle()
-    assert len(noting.requests) == 1
-    noting.requests[0].answer(b"done")
+    assert len(noting.requests) == 2
+    for request, body in zip(noting.requests, (b"first", b"second"), strict=True):
+        request.answer(body)
     served.settle()
-    assert b"done" in served.client.received
+    assert b"first" in served.client.received
+    assert b"second" in served.client.received
     served.wait(3)
     assert served.closed
     assert stopped == [None]
@@ -615,6 +626,9 @@ def test_the_first_request_of_a_new_connection_is_waited_for_shortly(end):
     served.lets_pass(LAST_HEAD - 0.1)
     assert served.goaway is None
     stream = served.ask()
+    served.turn()
+    assert served.goaway.last_stream_id == 2**31 - 1
+    served.wait(CROSSING_TIME)
     served.turn()
     assert served.goaway.last_stream_id == stream
     noting.requests[0].answer(b"done")

@@ -1,11 +1,13 @@
 """A whole gateway behind TLS, in memory: handshakes, redirects, deadlines."""
 
+import contextlib
 from datetime import UTC, datetime
 
 import pytest
 from OpenSSL import SSL
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from portal_gateway.frontend.deadlines import LAST_HEAD
 from tests.frontend.gateway_world import Client, Wire, World, head_of
 from tests.tls.tls_world import Certified
 
@@ -213,4 +215,58 @@ def test_the_port_of_redirects_can_be_another(tmp_path):
     wire.send(b"GET /x HTTP/1.1\r\nHost: gw.example\r\n\r\n")
     world.reactor.settle()
     assert b"Location: https://gw.example/x\r\n" in wire.received
+    world.stop()
+
+
+class Handshake:
+    """A TLS client by hand, which goes on when it is told."""
+
+    def __init__(self, world, wire):
+        self.world = world
+        self.wire = wire
+        self.tls = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        self.tls.set_connect_state()
+
+    def go_on(self):
+        """One step; whether the handshake is done."""
+        try:
+            self.tls.do_handshake()
+        except SSL.WantReadError:
+            done = False
+        else:
+            done = True
+        self.send_pending()
+        return done
+
+    def send_pending(self):
+        with contextlib.suppress(SSL.WantReadError):
+            self.wire.send(self.tls.bio_read(65536))
+        self.world.reactor.settle()
+        self.world.reactor.advance(0)
+        received, self.wire.received = self.wire.received, b""
+        self.tls.bio_write(received)
+
+
+def test_a_handshake_that_crosses_the_stop_ends_and_its_request_is_answered(world):
+    client = Handshake(world, world.plain(8080))
+    assert not client.go_on()
+    world.gateway.stopService()
+    world.reactor.advance(LAST_HEAD / 2)
+    assert client.go_on()
+    client.tls.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+    client.send_pending()
+    answer = client.tls.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer.lower()
+    world.stop()
+
+
+def test_a_handshake_that_does_not_go_on_does_not_keep_what_stops(world):
+    wire = world.plain(8080)
+    world.gateway.stopService()
+    world.reactor.advance(LAST_HEAD - 0.1)
+    assert wire.lost is None
+    world.reactor.advance(0.2)
+    assert wire.lost is not None
+    assert world.gateway.site.limit_hits["handshake_timeout"] == 0
     world.stop()

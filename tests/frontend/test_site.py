@@ -9,8 +9,11 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface.verify import verifyObject
 
 from portal_gateway.errors import fault
-from portal_gateway.frontend.deadlines import LAST_HEAD
+from portal_gateway.frontend.closing import LINGER_TIME
+from portal_gateway.frontend.deadlines import CROSSING_TIME, LAST_HEAD
 from portal_gateway.frontend.limits import LIMIT_NAMES, ChannelLimits
+from portal_gateway.frontend.request import Request
+from portal_gateway.frontend.site import FAREWELL_TIME
 from portal_gateway.testing.transports import connect
 from tests.frontend.serving import GET, HOST, Client, Noting, Served, read_responses
 
@@ -280,6 +283,10 @@ def test_stop() -> None:
     served.site.stop().addCallback(stopped.append)
     for link in served.links:
         link.flush()
+    assert idle.lost is None
+    served.wait(CROSSING_TIME)
+    for link in served.links:
+        link.flush()
     assert idle.lost is not None
     assert busy.lost is None
     assert stopped == []
@@ -326,6 +333,99 @@ def test_stop_waits_for_none_that_does_not_come() -> None:
     assert served.client.received == b""
     assert served.closed
     assert not any(served.site.limit_hits.values())
+    served.finish()
+
+
+def test_what_crosses_the_stop_is_answered_and_is_the_last() -> None:
+    noting = Noting(lambda request: request.answer(b"done"))
+    served = Served(noting)
+    served.send(GET)
+    served.site.stop()
+    served.wait(CROSSING_TIME / 2)
+    served.send(GET)
+    (_, kept, _), (_, last, _) = read_responses(served.client.received, (b"GET", b"GET"))
+    assert b"connection" not in kept
+    assert last[b"connection"] == b"close"
+    assert len(noting.requests) == 2
+    assert served.closed
+    served.finish()
+
+
+def test_a_header_that_has_begun_at_the_stop_is_read_to_its_end() -> None:
+    noting = Noting(lambda request: request.answer(b"done"))
+    served = Served(noting)
+    served.send(GET[:20])
+    served.site.stop()
+    served.wait(CROSSING_TIME * 2)
+    assert not served.closed
+    served.send(GET[20:])
+    ((status, _, body),) = read_responses(served.client.received)
+    assert (status, body) == (200, b"done")
+    assert served.closed
+    served.finish()
+
+
+def test_a_header_that_stops_in_the_middle_does_not_keep_what_stops() -> None:
+    served = Served(Noting())
+    served.send(GET[:20])
+    stopped: list[None] = []
+    served.site.stop().addCallback(stopped.append)
+    served.wait(served.site.limits.header_timeout)
+    assert b" 408 " in served.client.received
+    served.wait(LINGER_TIME)
+    assert stopped == [None]
+    served.finish()
+
+
+def routed(request: Request) -> None:
+    """As the guards leave a request that they let to a lease."""
+    request.route = object()  # type: ignore[assignment] # nobody goes there
+
+
+def test_what_lasts_is_told_before_the_end() -> None:
+    noting = Noting(routed)
+    served = Served(noting)
+    served.send(GET)
+    stopped: list[None] = []
+    served.site.stop(timeout=30).addCallback(stopped.append)
+    served.wait(30 - FAREWELL_TIME - 0.1)
+    assert served.client.received == b""
+    served.wait(0.1)
+    ((status, _, body),) = read_responses(served.client.received)
+    assert status == 503
+    assert b"gateway_stopping" in body
+    assert served.closed
+    assert stopped == [None]
+    served.finish()
+
+
+def test_what_can_say_farewell_says_it_itself() -> None:
+    told: list[str] = []
+
+    def begin(request: Request) -> None:
+        routed(request)
+        request.on_withdrawal = lambda error: told.append(error.cause.code)
+
+    served = Served(Noting(begin))
+    served.send(GET)
+    served.site.stop(timeout=5)
+    served.wait(4.4)
+    assert told == []
+    served.wait(0.1)
+    assert told == ["gateway_stopping"]
+    served.wait(0.5)
+    assert served.closed
+    served.finish()
+
+
+def test_what_the_guards_still_judge_has_no_farewell() -> None:
+    served = Served(Noting())
+    served.send(GET)
+    served.site.stop(timeout=5)
+    served.wait(4.9)
+    assert served.client.received == b""
+    served.wait(0.1)
+    assert served.closed
     served.finish()
 
 

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.closing import Closing
-from portal_gateway.frontend.deadlines import LAST_HEAD, Deadlines
+from portal_gateway.frontend.deadlines import CROSSING_TIME, LAST_HEAD, Deadlines
 from portal_gateway.frontend.http1_stream import DRAIN_BOUND, HTTP1Stream
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.outlet import Outlet, Transport
@@ -367,18 +367,17 @@ class HTTPChannel(Protocol):
         """Nothing is said before the next response, which tells that it is the last."""
 
     def close_when_idle(self) -> None:
-        """Close now, or with the response that is under way.
+        """Close with the response that is under way.
 
-        A request that is on its way is waited for shortly: nobody else will get it.
+        A request that is on its way is waited for shortly, longer on a connection that has just
+        come: nobody else will get it.
         """
         self._leaving = True
         if self._taken is not None:
             self._taken.shut_down()
         elif self._request is None and self._discard_left is None and not self._closed:
-            if "header_timeout" in self._deadlines:
-                self._deadlines.set("last_head", self._seconds() + LAST_HEAD)
-            else:
-                self._close()
+            waits = LAST_HEAD if "header_timeout" in self._deadlines else CROSSING_TIME
+            self._deadlines.set("last_head", self._seconds() + waits)
 
     def _close(self) -> None:
         """Read nothing more, and close when everything has been sent."""
@@ -412,7 +411,9 @@ class HTTPChannel(Protocol):
         elif deadline == "body_rate":
             self._check_rate()
         elif deadline == "last_head":
-            if self._request is None and self._discard_left is None:
+            # A header that has begun has a deadline of its own, a body and a response their ends.
+            begun = self._first_byte_at is not None or self._request is not None
+            if not begun and self._discard_left is None:
                 self._close()
         else:
             self.site.limit_hits[deadline] += 1

@@ -9,7 +9,11 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["LAST_HEAD", "Deadlines"]
+__all__ = ["CROSSING_TIME", "LAST_HEAD", "Deadlines"]
+
+CROSSING_TIME = 0.5
+"""Seconds that an idle connection is read on when the gateway ends: what its client sent before it
+could know is there by then, over any distance, and is answered."""
 
 LAST_HEAD = 2.0
 """Seconds for which a connection that has just come is waited for when the gateway ends: the way of

@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 
 from portal_gateway.errors import fault
 from portal_gateway.frontend.closing import Closing
-from portal_gateway.frontend.deadlines import LAST_HEAD, Deadlines
+from portal_gateway.frontend.deadlines import CROSSING_TIME, LAST_HEAD, Deadlines
 from portal_gateway.frontend.http2_intake import Intake, refuse_body
 from portal_gateway.frontend.http2_protocol import MAX_HEADER_TABLE, MAX_STREAMS, server_protocol
 from portal_gateway.frontend.http2_stream import HTTP2Stream
@@ -57,6 +57,9 @@ _MEANINGFUL = (DataReceived, RequestReceived, StreamEnded, StreamReset, Trailers
 
 _GOAWAY_LEAST = 8
 
+_ANY_STREAM = 2**31 - 1
+"""The last stream of a GOAWAY that only says that another one comes."""
+
 
 class HTTP2Connection(Protocol):
     """Reads requests and has ``site`` answer them, as many at once as `MAX_STREAMS`."""
@@ -73,6 +76,7 @@ class HTTP2Connection(Protocol):
     _in_header = False
     _closed = False
     _lost = False
+    _draining = False
     _leaving = False
     _last_stream = 0
     _closing: Closing | None = None
@@ -267,7 +271,7 @@ class HTTP2Connection(Protocol):
         self._intake.begin(stream, fields, ends=ends)
         self._check_patience()
         if self.site.draining:
-            self._go_away()
+            self.drain()
 
     # What streams call.
 
@@ -393,26 +397,36 @@ class HTTP2Connection(Protocol):
         return [request for request in found if request is not None]
 
     def drain(self) -> None:
-        """Tell the client that its next requests belong on another connection (GOAWAY)."""
-        self.close_when_idle()
+        """Tell the client that its next requests belong on another connection.
 
-    def close_when_idle(self) -> None:
-        """Take no more requests, and close with the last response that is under way.
-
-        The first request of a client that has just come is waited for shortly.
+        What it sent before it could know is answered: only after `CROSSING_TIME` it is told which
+        stream was the last (RFC 9113 section 6.8). A client that has just come is waited for, and
+        told with its first request.
         """
+        if self._draining or self._leaving or self._closed:
+            return
         if self._last_stream:
-            self._go_away()
-        elif "last_head" not in self._deadlines and not self._closed:
+            self._draining = True
+            self._deadlines.set("last_head", self._seconds() + CROSSING_TIME)
+            self._send_goaway(_ANY_STREAM)
+        elif "last_head" not in self._deadlines:
             self._deadlines.set("last_head", self._seconds() + LAST_HEAD)
 
+    def close_when_idle(self) -> None:
+        """The same, and the connection closes with the last response."""
+        self.drain()
+
     def _go_away(self) -> None:
+        """Take no more requests, and close with the last response that is under way."""
         if self._leaving or self._closed:
             return
         self._leaving = True
         self._deadlines.clear("idle_timeout")
+        self._send_goaway(self._last_stream)
+
+    def _send_goaway(self, last_stream: int) -> None:
         # Not through the library, which would send nothing after it.
-        goaway = GoAwayFrame(0, last_stream_id=self._last_stream, error_code=ErrorCodes.NO_ERROR)
+        goaway = GoAwayFrame(0, last_stream_id=last_stream, error_code=ErrorCodes.NO_ERROR)
         self._outlet.hold(self._h2.data_to_send() + goaway.serialize())
         self.touch()
 

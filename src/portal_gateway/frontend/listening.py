@@ -5,13 +5,7 @@ from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    gatherResults,
-    maybeDeferred,
-    succeed,
-)
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort
@@ -165,12 +159,16 @@ class Listener(Service):
         self._waiting = None
         if self._rotation is not None:
             self._rotation.stop()
-        if self._port is not None and not self._sockets.is_inherited(self._endpoint):
-            take_waiting(self._port)
-        ended: list[Deferred[Any]] = [self._site.stop(0 if self._hurried else self._drain.timeout)]
-        if self._port is not None:
-            ended.append(maybeDeferred(cast("Any", self._port.stopListening)))
-        return gatherResults(ended, consumeErrors=True)
+        if self._port is None:
+            return self._stop_site()
+        if not self._sockets.is_inherited(self._endpoint):
+            # The socket is closed in the next turn, right behind this.
+            self._reactor.callLater(0, take_waiting, self._port)
+        closed: Deferred[Any] = maybeDeferred(cast("Any", self._port.stopListening))
+        return closed.addBoth(lambda _closed: self._stop_site())
+
+    def _stop_site(self) -> Deferred[Any]:
+        return self._site.stop(0 if self._hurried else self._drain.timeout)
 
 
 def _url_of(scheme: str, address: IAddress) -> str:

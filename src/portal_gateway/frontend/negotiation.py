@@ -118,7 +118,8 @@ class Negotiation(Protocol):
         self._site.disconnected(self)
 
     def _expired(self) -> None:
-        self._site.limit_hits["handshake_timeout"] += 1
+        if not self._site.stopping:
+            self._site.limit_hits["handshake_timeout"] += 1
         self.abort()
 
 

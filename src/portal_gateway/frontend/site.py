@@ -42,6 +42,10 @@ _SWITCHING_PROTOCOLS = 101
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
+FAREWELL_TIME = 1.0
+"""Seconds before the end of a drain, or a tenth of it, at which what lasts is ended in order."""
+
+
 class Connection(typing.Protocol):
     """What a site knows of each of its connections."""
 
@@ -54,7 +58,7 @@ class Connection(typing.Protocol):
         """The gateway will stop: tell the client where a protocol can tell it beforehand."""
 
     def close_when_idle(self) -> None:
-        """Close now, or with the last response that is under way."""
+        """Close with the last response that is under way, or soon if there is none."""
 
     def abort(self) -> None:
         """Cut it."""
@@ -122,6 +126,7 @@ class Site(Factory[Any]):
         self._date = b""
         self._stopped: list[Deferred[None]] = []
         self._patience: IDelayedCall | None = None
+        self._farewell: IDelayedCall | None = None
 
     def use(
         self, limits: ChannelLimits, streams: StreamRules, proxies: TrustedProxies | None
@@ -201,8 +206,9 @@ class Site(Factory[Any]):
     def stop(self, timeout: float = 30.0) -> Deferred[None]:
         """Take no more requests; fires when every connection has ended.
 
-        Idle connections are closed at once, the others with their response, and those that are
-        still there after ``timeout`` seconds are aborted.
+        Idle connections are closed soon, the others with their response. Requests that last are
+        told `FAREWELL_TIME` before ``timeout`` seconds are over, so that a stream of events can end
+        in order, and what is still there then is aborted.
         """
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)
@@ -210,6 +216,8 @@ class Site(Factory[Any]):
         if not self.stopping:
             self.stopping = True
             self._patience = self.clock.callLater(timeout, self._abort_all)
+            farewell = timeout - min(FAREWELL_TIME, timeout / 10)
+            self._farewell = self.clock.callLater(farewell, self._say_farewell)
             for channel in list(self._channels):
                 channel.close_when_idle()
         if not self._channels:
@@ -221,6 +229,13 @@ class Site(Factory[Any]):
         if self._patience is not None:
             self._patience.reset(0)
 
+    def _say_farewell(self) -> None:
+        self._farewell = None
+        for request in list(self.requests()):
+            # One that waits for the guards' verdict is theirs to end.
+            if not request.over and request.route is not None:
+                request.withdraw(fault("gateway_stopping", "the gateway is stopping"))
+
     def _abort_all(self) -> None:
         self._patience = None
         for channel in list(self._channels):
@@ -230,6 +245,9 @@ class Site(Factory[Any]):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+        if self._farewell is not None:
+            self._farewell.cancel()
+            self._farewell = None
         if self._soon_call is not None:
             self._soon_call.cancel()
             self._run_soon()

@@ -1,0 +1,214 @@
+"""Gateways that are told to end while they have much to do, and a ledger of what became of it.
+
+The short forms are in ``test_drain_ledger.py``, the full ones in ``tests/soak/soak_drain.py``.
+"""
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.integration.ledger import Balance, Entry
+from tests.integration.ledger_client import FaultyUpstream, Load, Socket, Stream
+from tests.integration.programs import Gateway, wait_until
+
+__all__ = [
+    "Busy",
+    "Ended",
+    "Race",
+    "busy_drain",
+    "check_busy",
+    "check_race",
+    "gateway_for",
+    "race",
+]
+
+BODY = b"a body that is longer than its half " * 100
+
+
+class Busy(NamedTuple):
+    """What is under way at the signal; the longest request takes ``longest`` seconds."""
+
+    requests: int
+    halves: int
+    streams: int
+    sockets: int
+    idle: int
+    longest: float
+    timeout: float
+
+
+class Ended(NamedTuple):
+    """What a drain was; ``seconds`` from the signal to the end of the process."""
+
+    balance: Balance
+    status: int
+    seconds: float
+    streams: list[Stream]
+    sockets: list[Socket]
+    signalled: float
+    last_answer: float
+    upstream_open: int
+
+
+def gateway_for(
+    upstream: FaultyUpstream, directory: Path, *, grace: str = "0s", timeout: str = "30s"
+) -> Gateway:
+    return Gateway(
+        {
+            "gateway": {"listen": "127.0.0.1:0", "drain": {"grace": grace, "timeout": timeout}},
+            "leases": {"tool": {"url": f"http://{upstream.address}"}},
+        },
+        directory,
+    )
+
+
+def busy_drain(directory: Path, busy: Busy, *, seed: int = 1) -> Ended:
+    """SIGTERM to a gateway that carries all that ``busy`` says."""
+    choose = random.Random(seed)
+    with (
+        FaultyUpstream() as upstream,
+        gateway_for(upstream, directory, timeout=f"{busy.timeout:g}s") as gateway,
+        Load() as load,
+    ):
+        address = gateway.address
+        streams = load.streams(address, "/peer/tool/events", busy.streams)
+        sockets = load.sockets(address, "/ws/tool/ws", busy.sockets)
+        load.wait(_leave_idle(load, address, busy.idle))
+        delays = [0.2 + (busy.longest - 0.2) * n / busy.requests for n in range(busy.requests)]
+        choose.shuffle(delays)
+        # They begin together: the shortest may be over before the signal, which is theirs to be.
+        under_way = [
+            load.start(load.ask(address, f"/peer/tool/echo?delay={delay:.3f}", BODY, kept=False))
+            for delay in delays
+        ]
+        under_way += [
+            load.start(
+                load.ask(
+                    address,
+                    "/peer/tool/echo",
+                    BODY,
+                    kept=False,
+                    half_after=choose.uniform(0.5, busy.longest),
+                )
+            )
+            for _ in range(busy.halves)
+        ]
+        count = busy.requests + busy.halves + busy.idle
+        wait_until(lambda: _requests(upstream) >= count, 10, "every request at the upstream")
+        signalled = time.monotonic()
+        gateway.signal(signal.SIGTERM)
+        status = gateway.process.wait(busy.timeout + 15)
+        seconds = time.monotonic() - signalled
+        ends = [each.result(5).ended for each in under_way]
+        wait_until(lambda: all(each.ended for each in (*streams, *sockets)), 5, "the streams' ends")
+        return Ended(
+            load.ledger.balance(upstream.seen()),
+            status,
+            seconds,
+            streams,
+            sockets,
+            signalled,
+            max(ends) - signalled,
+            upstream.record()["open"],
+        )
+
+
+def check_busy(busy: Busy, ended: Ended) -> None:
+    """Everything was answered, streams and sockets ended in order, and so did the process."""
+    assert ended.balance.even, ended.balance
+    assert ended.balance.answered == busy.requests + busy.halves + busy.idle
+    assert ended.status == 0
+    # To the deadline, since the streams would go on for ever, and not beyond it.
+    assert ended.seconds < busy.timeout + 1
+    for stream in ended.streams:
+        assert (stream.end, stream.gaps) == ("complete", 0), stream
+        assert stream.text == b": the gateway is stopping"
+        assert stream.ended - ended.signalled > busy.longest
+    for socket in ended.sockets:
+        assert (socket.end, socket.code, socket.wrong) == ("complete", 1001, 0), socket
+        assert socket.ended - ended.signalled < 3
+    assert ended.upstream_open == 0
+
+
+def check_race(raced: "Race", *, in_grace: bool) -> None:
+    """Each request was answered, or its client found the door closed before it had sent it."""
+    told = f"{raced.balance}; due before: {raced.before}, after: {raced.after}"
+    assert raced.balance.even, told
+    assert raced.status == 0
+    # Neither closed without an answer nor reset: what was sent was answered.
+    assert set(raced.balance.why) <= {"200", "no connection"}, told
+    if in_grace:
+        assert raced.balance.refused == 0, told
+
+
+def _requests(upstream: FaultyUpstream) -> int:
+    return sum("streamed" not in name for name in upstream.seen())
+
+
+async def _leave_idle(load: Load, address: str, count: int) -> None:
+    await asyncio.gather(*(load.ask(address, "/peer/tool/echo", kept=True) for _ in range(count)))
+
+
+class Race(NamedTuple):
+    """What became of POSTs around a signal: the balance, and how each ended, by when it was due."""
+
+    balance: Balance
+    status: int
+    before: Counter[str]
+    after: Counter[str]
+    entries: list[Entry]
+
+
+def race(
+    upstream: FaultyUpstream,
+    directory: Path,
+    *,
+    kept: int,
+    new: int,
+    grace: str = "0s",
+    spread: float = 0.05,
+    seed: int = 1,
+) -> Race:
+    """POSTs over kept connections and new ones, each ± ``spread`` seconds around SIGTERM."""
+    choose = random.Random(seed)
+    upstream.seen(forget=True)
+    with gateway_for(upstream, directory, grace=grace) as gateway, Load() as load:
+        address = gateway.address
+        load.wait(_leave_idle(load, address, kept))
+        signalled = time.monotonic() + spread + 0.1
+        fired = [
+            load.start(
+                _fire(
+                    load,
+                    address,
+                    signalled + choose.uniform(-spread, spread),
+                    kept=number < kept,
+                    delay=choose.choice((0, 0, 0.002, 0.02, 0.1)),
+                )
+            )
+            for number in range(kept + new)
+        ]
+        asyncio.run(_until(signalled))
+        gateway.signal(signal.SIGTERM)
+        entries = [each.result(40) for each in fired]
+        status = gateway.process.wait(40)
+        balance = load.ledger.balance(upstream.seen())
+        lost = {entry.id for entry in balance.lost}
+        before, after = Counter[str](), Counter[str]()
+        for entry in entries:
+            told = f"{entry.why}{' kept' if entry.kept else ''}{' LOST' * (entry.id in lost)}"
+            (before if entry.begun < signalled else after)[told] += 1
+        return Race(balance, status, before, after, entries)
+
+
+async def _until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
+async def _fire(load: Load, address: str, due: float, *, kept: bool, delay: float) -> Entry:
+    await _until(due)
+    return await load.ask(address, f"/peer/tool/echo?delay={delay}", BODY, kept=kept, due=due)
