@@ -11,6 +11,7 @@ from portal_gateway.frontend.measured import Measured
 from portal_gateway.frontend.metrics_page import MetricsPage
 from portal_gateway.observe.figures import Reading
 from portal_gateway.observe.loop_lag import BEAT
+from portal_gateway.observe.worker_files import WRITE_INTERVAL, WorkerFiles
 from portal_gateway.policy.credentials import KeyTable
 
 OPEN = MetricsSection(auth=False)
@@ -75,6 +76,28 @@ def test_it_counts_while_it_is_switched_on_and_keeps_what_it_counted(clock):
     measured.use(OPEN, None)
     assert requests(measured) == 2
     measured.stopService()
+    assert clock.getDelayedCalls() == []
+
+
+def test_workers_write_each_second_while_it_is_switched_on(clock, tmp_path):
+    measured = Measured(OFF, clock, clock.seconds)
+    measured.share(WorkerFiles(tmp_path, 1, clock.seconds))
+    measured.startService()
+    clock.advance(WRITE_INTERVAL)
+    assert list(tmp_path.iterdir()) == []
+    measured.use(OPEN, None)
+    over(measured)
+    clock.advance(WRITE_INTERVAL)
+    (file,) = tmp_path.iterdir()
+    before = file.read_bytes()
+    over(measured)
+    measured.stopService()
+    assert file.read_bytes() != before
+    other = Measured(OPEN, clock, clock.seconds)
+    other.share(WorkerFiles(tmp_path, 2, clock.seconds))
+    found = told(other)
+    assert requests(other) == 2
+    assert found["portal_gateway_workers",] == 1, "the first has ended"
     assert clock.getDelayedCalls() == []
 
 

@@ -50,7 +50,7 @@ class Measured(MultiService):
         self.read(of_sites, lambda: self.sites)
         self._metrics.sources.append(self._of_bodies)
         self.read(of_reloads, lambda: self.reloads)
-        self._writing = LoopingCall(self._metrics.write)
+        self._writing = LoopingCall(self._write)
         self._writing.clock = clock
         self._shares = False
         self.use(section, None)
@@ -65,6 +65,10 @@ class Measured(MultiService):
         super().startService()
         if self._shares:
             self._writing.start(WRITE_INTERVAL)
+
+    def _write(self) -> None:
+        if self._counting:
+            self._metrics.write()
 
     def stopService(self) -> Deferred[Any]:
         """Have them know the last of it."""
