@@ -24,9 +24,9 @@ from portal_gateway.gateway import Gateway
 from portal_gateway.observe.logs import Log, Sink
 from portal_gateway.relay.credential_file import CredentialFileError
 from portal_gateway.sd_notify import notifier_of
-from portal_gateway.signals import Ending, end_by_signals, reload_by_signal
+from portal_gateway.signals import end_by_signals, reload_by_signal
 
-__all__ = ["Options", "ask", "loading", "makeService", "obey_signals", "run", "use_monotonic_time"]
+__all__ = ["Options", "ask", "loading", "makeService", "run", "use_monotonic_time"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=IService)
@@ -74,7 +74,8 @@ def makeService(options: Options) -> IService:
             notifier=notifier,
         )
     )
-    reactor.callWhenRunning(obey_signals, reactor, gateway)
+    _reload_by_signal(reactor, gateway)
+    reactor.callWhenRunning(end_by_signals, reactor, gateway)
     return gateway
 
 
@@ -84,12 +85,10 @@ def loading(path: Path) -> Callable[[], Config]:
     return lambda: load_config(absolute, environ)
 
 
-def obey_signals(reactor: Any, service: IService) -> Ending:
-    """Have signals end and reload the service; the end is what others can begin, too."""
-    ending = end_by_signals(reactor, service)
+def _reload_by_signal(reactor: Any, service: IService) -> None:
+    """Have SIGHUP reload from now on: one that came before would end the process."""
     if isinstance(service, Gateway) and service.reloads is not None:
         reload_by_signal(reactor, service.reloads.reload)
-    return ending
 
 
 def spare_the_collector() -> None:
@@ -155,7 +154,7 @@ def run(
     level: str = "info",
     style: str = "json",
     sink: TextIO | None = None,
-    obey: Callable[[Any, S], object] = obey_signals,
+    obey: Callable[[Any, S], object] = end_by_signals,
 ) -> None:
     """Run a service in the foreground until a signal ends it; the log goes to standard error.
 
@@ -169,6 +168,7 @@ def run(
     log = Log(reactor, sink or sys.stderr, level=level, style=style)
     service = _make_or_exit(lambda: make(reactor, log))
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+    _reload_by_signal(reactor, service)
     service.privilegedStartService()
     reactor.callWhenRunning(service.startService)
     reactor.callWhenRunning(spare_the_collector)

@@ -2,13 +2,11 @@
 
 import gc
 import json
+from collections import Counter
 
 import pytest
 from twisted.logger import formatEvent, globalLogPublisher
 
-from portal_gateway.frontend.guards import GuardedResource, Rules
-from portal_gateway.frontend.routes import NothingHere
-from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.token_bucket import SECOND
 from portal_gateway.relay.retirement import LOOK_EVERY
 from tests.frontend.gateway_world import CONFIG, KEY, head_of
@@ -364,21 +362,40 @@ def test_an_address_needs_a_restart_and_the_rest_holds(world, logged, change, ke
     assert not any("restart" in line for line in logged)
 
 
-def test_what_was_replaced_leaves_no_cycle_behind(world):
+RICH = (
+    CONFIG.replace("  tool:\n", "  tool:\n    mcp: true\n    ip_allow: [127.0.0.0/8]\n")
+    + """
+lease_acl: {tool: [tester], "other-*": ["*"]}
+ip_whitelist: {enabled: true, cidrs: [127.0.0.0/8]}
+portal: {relays: [{url: "ws://127.0.0.1:4017/relay"}]}
+rate_limit:
+  global: {requests_per_second: 1000}
+  per_key: {default: {requests_per_second: 1000}}
+  per_lease: {tool: {requests_per_second: 1000}}
+  failed_auth: {requests_per_second: 10}
+websocket: {messages_per_second: 100}
+"""
+)
+
+
+def test_what_was_replaced_leaves_no_cycle_behind():
     """The collector does not look at what is frozen, and a reload freezes."""
+    world = Sockets(RICH)
 
     def counted():
         gc.unfreeze()
-        kinds = (KeyTable, GuardedResource, NothingHere, Rules)
-        return [sum(type(each) is kind for each in gc.get_objects()) for kind in kinds]
+        kinds = (type(each) for each in gc.get_objects())
+        return Counter(str(kind) for kind in kinds if "portal_gateway" in str(kind))
 
+    world.ask("/peer/tool/")
     gc.collect()
     gc.disable()
     try:
-        before = counted()
-        for level in ("info", "debug", "info"):
-            assert world.reconfigure(CONFIG + f"logging: {{level: {level}}}\n")
-            world.ask("/peer/tool/")
-        assert counted() == before
+        found = []
+        for level in ("info", "debug", "info", "debug"):
+            assert world.reconfigure(f"{RICH}logging: {{level: {level}}}\n")
+            found.append(counted())
+        assert found[-1] == found[0]
     finally:
         gc.enable()
+    world.stop()

@@ -16,12 +16,12 @@ Requests are sent when they are due, however long others take, and their latency
 
 import asyncio
 import contextlib
-import http.client
 import itertools
 import json
 import ssl
 import threading
 import time
+import urllib.request
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
@@ -567,13 +567,9 @@ class FaultyUpstream(Program):
 
         ``forget``: what was seen until now is not told again.
         """
-        connection = http.client.HTTPConnection(self.address, timeout=30)
-        try:
-            connection.request("GET", "/record?forget=1" if forget else "/record")
-            with connection.getresponse() as answer:
-                record: dict[str, Any] = json.loads(answer.read())
-        finally:
-            connection.close()
+        url = f"http://{self.address}/record{'?forget=1' if forget else ''}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            record: dict[str, Any] = json.load(answer)
         return record
 
     def seen(self, *, forget: bool = False) -> list[str]:

@@ -97,7 +97,7 @@ def build_tree(
         return ["no relay session is up and no plain origin is configured"]
 
     health = Health()
-    health.putChild(b"", health)
+    health.putChild(b"", Health())
     health.putChild(b"ready", Ready(reasons))
     root = NothingHere()
     root.putChild(b"health", health)

@@ -9,7 +9,7 @@ that id, or to every rule that there is, since each could be for one of its name
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from portal_gateway.config.model import LeaseRule, key_digest
 from portal_gateway.errors import GatewayError, fault
@@ -32,13 +32,14 @@ _ANY = "*"
 class LeaseAccess:
     """The rules of a configuration. ``default_allow``: what holds for leases without a rule."""
 
-    __slots__ = ("_decide", "_default_allow", "_index", "_rules")
+    __slots__ = ("_decide",)
 
     def __init__(self, rules: Iterable[LeaseRule], *, default_allow: bool = False) -> None:
-        self._rules = tuple(rules)
-        self._index = PatternIndex((rule.pattern, rule) for rule in self._rules)
-        self._default_allow = default_allow
-        self._decide = lru_cache(maxsize=_MOST_KNOWN)(self._find)
+        rules = tuple(rules)
+        index = PatternIndex((rule.pattern, rule) for rule in rules)
+        # Not a method: what remembers one of an object is a cycle with it.
+        decide = partial(_decide, rules, index, default_allow)
+        self._decide = lru_cache(maxsize=_MOST_KNOWN)(decide)
 
     def admits(self, caller: Caller, names: tuple[str, ...], *, hides_names: bool = False) -> bool:
         """Whether a caller may use the lease that has these names, and perhaps others."""
@@ -47,19 +48,22 @@ class LeaseAccess:
             return decided
         return all(_admits(rule, caller) for rule in decided)
 
-    def _find(
-        self,
-        names: tuple[str, ...],
-        hides_names: bool,
-    ) -> tuple[LeaseRule, ...] | bool:
-        """The rules that must admit, or what holds for every key."""
-        if not hides_names:
-            return tuple(self._index.most_specific(names)) or self._default_allow
-        exact = tuple(self._index.exact(names))
-        if exact or not self._rules:
-            return exact or self._default_allow
-        patterns = {normal_pattern(rule.pattern) for rule in self._rules}
-        return (_ANY in patterns or self._default_allow) and self._rules
+
+def _decide(
+    rules: tuple[LeaseRule, ...],
+    index: PatternIndex[LeaseRule],
+    default_allow: bool,
+    names: tuple[str, ...],
+    hides_names: bool,
+) -> tuple[LeaseRule, ...] | bool:
+    """The rules that must admit, or what holds for every key."""
+    if not hides_names:
+        return tuple(index.most_specific(names)) or default_allow
+    exact = tuple(index.exact(names))
+    if exact or not rules:
+        return exact or default_allow
+    patterns = {normal_pattern(rule.pattern) for rule in rules}
+    return (_ANY in patterns or default_allow) and rules
 
 
 def _admits(rule: LeaseRule, caller: Caller) -> bool:

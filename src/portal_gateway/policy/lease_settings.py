@@ -1,7 +1,7 @@
 """What the configuration says of single leases, found by any of their names."""
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 
 from portal_gateway.policy.address_sets import AddressSet
 from portal_gateway.wire.ip_addresses import Network
@@ -25,7 +25,7 @@ class LeaseAddresses:
         self._lists: dict[str, list[AddressSet]] = {}
         for name, networks in lists.items():
             self._lists.setdefault(folded(name), []).append(AddressSet(networks))
-        self._lists_of = lru_cache(maxsize=_MOST_KNOWN)(self._find)
+        self._lists_of = lru_cache(maxsize=_MOST_KNOWN)(partial(_lists_of, self._lists))
 
     def __len__(self) -> int:
         return len(self._lists)
@@ -34,13 +34,19 @@ class LeaseAddresses:
         """Whether a client may reach the lease that has these names."""
         return all(address in allowed for allowed in self._lists_of(names, hides_names))
 
-    def _find(
-        self,
-        names: tuple[str, ...],
-        hides_names: bool,
-    ) -> list[AddressSet]:
-        keys = self._lists if hides_names else dict.fromkeys(map(folded, names))
-        return [allowed for key in keys for allowed in self._lists.get(key, ())]
+
+# Functions, not methods: what remembers a method of an object is a cycle with it.
+
+
+def _lists_of(
+    lists: Mapping[str, Sequence[AddressSet]], names: tuple[str, ...], hides_names: bool
+) -> list[AddressSet]:
+    keys = lists if hides_names else dict.fromkeys(map(folded, names))
+    return [allowed for key in keys for allowed in lists.get(key, ())]
+
+
+def _has(folds: frozenset[str], names: tuple[str, ...]) -> bool:
+    return not folds.isdisjoint(map(folded, names))
 
 
 class LeaseSet:
@@ -50,7 +56,7 @@ class LeaseSet:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(map(folded, names))
-        self._has = lru_cache(maxsize=_MOST_KNOWN)(self._find)
+        self._has = lru_cache(maxsize=_MOST_KNOWN)(partial(_has, self._names))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -58,6 +64,3 @@ class LeaseSet:
     def has(self, names: tuple[str, ...]) -> bool:
         """Whether the lease with these names is one of them."""
         return self._has(names)
-
-    def _find(self, names: tuple[str, ...]) -> bool:
-        return not self._names.isdisjoint(map(folded, names))

@@ -22,6 +22,7 @@ from portal_gateway.gateway import Gateway
 from portal_gateway.observe.logs import Log
 from portal_gateway.observe.worker_files import WorkerFiles
 from portal_gateway.sd_notify import Notifier
+from portal_gateway.signals import end_by_signals
 from portal_gateway.workers.lifeline import LISTENS, Lifeline
 from portal_gateway.workers.parent import Parent
 
@@ -141,7 +142,7 @@ class Workers:
             )
 
         def obey(reactor: Any, gateway: Gateway) -> None:
-            ending = service.obey_signals(reactor, gateway)
+            ending = end_by_signals(reactor, gateway)
             assert gateway.reloads is not None
             Lifeline(reactor, connection, ending, gateway.reloads.reload)
 
