@@ -13,7 +13,7 @@ from typing import Any
 
 from portal_gateway import __version__, service
 from portal_gateway.config.loading import ConfigInvalid, load_config
-from portal_gateway.config.model import LEASE_LABEL, Config
+from portal_gateway.config.model import LEASE_LABEL, Config, LoggingSection
 from portal_gateway.config.report import describe, describe_faults
 from portal_gateway.demo.command import LOGGING, Demo
 from portal_gateway.gateway import Gateway
@@ -129,8 +129,7 @@ def _run(options: argparse.Namespace) -> None:
             load=load,
             notifier=notifier,
         ),
-        level=config.logging.level,
-        style=config.logging.format,
+        config.logging,
     )
 
 
@@ -164,7 +163,7 @@ def _demo(options: argparse.Namespace) -> None:
     def demo(reactor: Any, log: Log) -> Demo:
         return Demo(reactor, log, options.port, lambda line: print(line, flush=True))
 
-    service.run(demo, level=LOGGING.level, style=LOGGING.format)
+    service.run(demo, LOGGING)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -188,7 +187,7 @@ def _expose(options: argparse.Namespace) -> None:
             credential_file=options.credential,
         )
 
-    service.run(exposure, style="text")
+    service.run(exposure, LoggingSection(format="text"))
 
 
 if __name__ == "__main__":

@@ -48,17 +48,17 @@ class Passage(NamedTuple):
 class Exchange:
     """One request and its answer.
 
-    Times are seconds of the reactor's monotonic clock; byte counts are of bodies, as carried on the
-    client's side. ``client_address`` is the peer's, or where that is a trusted proxy the one that
-    ``passage`` begins with. ``lease`` is what the client calls the lease until it is looked up, and
-    then what it is called (``lease_is_known``); ``lease_names`` are all that rules may know it by,
-    its id among them where it is known, and ``hides_names`` says that it may have others.
-    ``lease_prefix`` is the part of the raw path by which the client addresses the lease, without
-    its last slash; ``upstream_target`` what the lease gets as its request target, ``None`` where
-    that slash is missing. ``is_secure`` (the request came over TLS) and ``is_websocket`` (it asks
-    for one) are known from the first guard on. ``response_fields`` are what guards have to tell:
-    they go on the final answer, whoever gives it. ``quota_flow`` is by what the quotas count the
-    bytes.
+    ``query`` is what follows the path, as it was sent. Times are seconds of the reactor's monotonic
+    clock; byte counts are of bodies, as carried on the client's side. ``client_address`` is the
+    peer's, or where that is a trusted proxy the one that ``passage`` begins with. ``lease`` is what
+    the client calls the lease until it is looked up, and then what it is called
+    (``lease_is_known``); ``lease_names`` are all that rules may know it by, its id among them where
+    it is known, and ``hides_names`` says that it may have others. ``lease_prefix`` is the part of
+    the raw path by which the client addresses the lease, without its last slash;
+    ``upstream_target`` what the lease gets as its request target, ``None`` where that slash is
+    missing. ``is_secure`` (the request came over TLS) and ``is_websocket`` (it asks for one) are
+    known from the first guard on. ``response_fields`` are what guards have to tell: they go on the
+    final answer, whoever gives it. ``quota_flow`` is by what the quotas count the bytes.
     """
 
     request_id: str
@@ -66,6 +66,7 @@ class Exchange:
     started: float
     method: str = ""
     path: str = ""
+    query: str = ""
     user_agent: str = ""
     passage: Passage | None = None
     is_secure: bool = False

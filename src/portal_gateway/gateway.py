@@ -11,7 +11,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.web.resource import IResource
 
-from portal_gateway.config.model import Config
+from portal_gateway.config.model import Config, LoggingSection
 from portal_gateway.config.standing import keep_standing
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.acme_challenge import WithChallenges
@@ -27,6 +27,7 @@ from portal_gateway.frontend.readings import (
     of_certificate,
     of_databases,
     of_limits,
+    of_log,
     of_quotas,
     of_redis,
     of_relays,
@@ -38,6 +39,7 @@ from portal_gateway.frontend.rules import make_rate_limiter, make_rules, make_tr
 from portal_gateway.frontend.site import Site
 from portal_gateway.frontend.sources import PreparedSources, Sources
 from portal_gateway.frontend.withdrawal import make_judge, withdraw
+from portal_gateway.observe.log_queue import LogQueue
 from portal_gateway.observe.logs import Log
 from portal_gateway.observe.request_ids import request_id
 from portal_gateway.observe.worker_files import WorkerFiles
@@ -66,6 +68,7 @@ class Prepared(NamedTuple):
     page: IResource | None
     served: Served | None
     certificate: AutoCertificate | None
+    sink: LogQueue | None
 
 
 class Gateway(MultiService):
@@ -120,6 +123,7 @@ class Gateway(MultiService):
         self._measured.read(of_databases, lambda: self.sources.databases)
         self._measured.read(of_quotas, lambda: self.sources.now.quotas)
         self._measured.read(of_certificate, lambda: self._rotation)
+        self._measured.read(of_log, lambda: log)
         self._rules: Rules | None = None
         self._sites: list[Site] = []
         first = self.prepare(config)
@@ -206,7 +210,19 @@ class Gateway(MultiService):
             page if config.metrics.listen is None else None,
         )
         parts = (upstreams, sources, rules, tree, page)
-        return Prepared(config, left_out, *parts, *self._prepare_tls(config))
+        served, certificate = self._prepare_tls(config)
+        # Last: nothing may fail after it, since it is open from here on.
+        sink = self._prepare_log(config.logging)
+        return Prepared(config, left_out, *parts, served, certificate, sink)
+
+    def _prepare_log(self, wanted: LoggingSection) -> LogQueue | None:
+        """Another output, where it is another one."""
+        now = self._config.logging
+        asked = (wanted.output, wanted.rotate_size, wanted.rotate_keep)
+        open_sink = self._log.open_sink
+        if open_sink is None or asked == (now.output, now.rotate_size, now.rotate_keep):
+            return None
+        return open_sink(wanted)
 
     def _prepare_tls(self, config: Config) -> tuple[Served | None, AutoCertificate | None]:
         tls, rotation = config.gateway.tls, self._rotation
@@ -238,7 +254,10 @@ class Gateway(MultiService):
                 file=config.source,
                 key=key,
             )
-        self._log.use(config.logging.level, config.logging.format)
+        logging = config.logging
+        self._log.use(logging.level, logging.format, query=logging.query)
+        if prepared.sink is not None:
+            self._log.send_to(prepared.sink)
         self.upstreams.use(prepared.upstreams)
         self.sources.use(prepared.sources)
         self._use_tls(prepared)

@@ -3,13 +3,14 @@
 The only importer of the reactor.
 """
 
+import atexit
 import gc
-import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from os import environ
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -19,9 +20,19 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from portal_gateway.config.loading import ConfigInvalid, load_config
-from portal_gateway.config.model import Config
+from portal_gateway.config.model import Config, LoggingSection
 from portal_gateway.gateway import Gateway
-from portal_gateway.observe.logs import Log, Sink
+from portal_gateway.observe.library_logs import hear_libraries
+from portal_gateway.observe.log_output import (
+    STDERR,
+    STDOUT,
+    LogFile,
+    LogStream,
+    Output,
+    open_output,
+)
+from portal_gateway.observe.log_queue import LogQueue
+from portal_gateway.observe.logs import DELAY, Log
 from portal_gateway.relay.credential_file import CredentialFileError
 from portal_gateway.sd_notify import notifier_of
 from portal_gateway.signals import end_by_signals, reload_by_signal
@@ -29,7 +40,7 @@ from portal_gateway.signals import end_by_signals, reload_by_signal
 __all__ = ["Options", "ask", "loading", "makeService", "run", "use_monotonic_time"]
 
 T = TypeVar("T")
-S = TypeVar("S", bound=IService)
+Service = TypeVar("Service", bound=IService)
 
 
 class Options(UsageOptions):
@@ -60,9 +71,11 @@ def makeService(options: Options) -> IService:
 
     use_monotonic_time(reactor)
     reactor.callWhenRunning(spare_the_collector)
-    sink = _twistd_sink(options.parent or {})
-    logging = options.config.logging
-    log = Log(reactor, sink, level=logging.level, style=logging.format)
+    log = _make_or_exit(
+        lambda: _open_log(reactor, options.config.logging, partial(_twistd_output, options.parent))
+    )
+    # What cannot start says why in one line, and needs no log of how it was about to.
+    reactor.callWhenRunning(atexit.register, log.close)
     load = loading(Path(options["config"]))
     notifier = notifier_of(environ)
     gateway = _make_or_exit(
@@ -112,7 +125,7 @@ def use_monotonic_time(reactor: Any) -> None:
         reactor.seconds = time.monotonic
 
 
-def _make_or_exit(make: Callable[[], S]) -> S:
+def _make_or_exit(make: Callable[[], T]) -> T:
     """The service, or the end of the process with one line about the file that cannot be used."""
     try:
         return make()
@@ -120,14 +133,31 @@ def _make_or_exit(make: Callable[[], S]) -> S:
         raise SystemExit(f"portal-gateway: {error}") from None
 
 
-def _twistd_sink(options: Mapping[str, object]) -> Sink:
+def _open_log(reactor: Any, logging: LoggingSection, elsewhere: Callable[[], Output]) -> Log:
+    """The log, which somebody has to close."""
+
+    def open_sink(logging: LoggingSection) -> LogQueue:
+        return LogQueue(open_output(logging, elsewhere))
+
+    log = Log(
+        reactor,
+        open_sink(logging),
+        level=logging.level,
+        style=logging.format,
+        query=logging.query,
+        delay=DELAY,
+        open_sink=open_sink,
+    )
+    hear_libraries()
+    return log
+
+
+def _twistd_output(options: Mapping[str, object] | None) -> Output:
     """Where twistd's own options send the log: ``--logfile``, else its default for a daemon."""
-    name = options.get("logfile")
+    name = (options or {}).get("logfile")
     if name is None:
-        name = "-" if options.get("nodaemon") else "twistd.log"
-    if name == "-":
-        return sys.stdout
-    return Path(str(name)).open("a", encoding="ascii")
+        name = "-" if (options or {}).get("nodaemon") else "twistd.log"
+    return LogStream(STDOUT) if name == "-" else LogFile(Path(str(name)).absolute())
 
 
 def ask(question: Callable[[Any], Deferred[T]]) -> T:
@@ -149,23 +179,22 @@ def ask(question: Callable[[Any], Deferred[T]]) -> T:
 
 
 def run(
-    make: Callable[[Any, Log], S],
+    make: Callable[[Any, Log], Service],
+    logging: LoggingSection = LoggingSection(),  # noqa: B008 - it is frozen
     *,
-    level: str = "info",
-    style: str = "json",
-    sink: TextIO | None = None,
-    obey: Callable[[Any, S], object] = end_by_signals,
+    obey: Callable[[Any, Service], object] = end_by_signals,
 ) -> None:
-    """Run a service in the foreground until a signal ends it; the log goes to standard error.
+    """Run a service in the foreground until a signal ends it.
 
-    ``obey`` is called when the reactor runs, and has signals, or others, end the service.
+    The log goes to standard error where ``logging`` does not say otherwise. ``obey`` is called when
+    the reactor runs, and has signals, or others, end the service.
 
     Raises ``SystemExit`` with a message when the service cannot start.
     """
     from twisted.internet import reactor  # noqa: PLC0415 - as above
 
     use_monotonic_time(reactor)
-    log = Log(reactor, sink or sys.stderr, level=level, style=style)
+    log = _make_or_exit(lambda: _open_log(reactor, logging, lambda: LogStream(STDERR)))
     service = _make_or_exit(lambda: make(reactor, log))
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
     _reload_by_signal(reactor, service)
@@ -175,4 +204,4 @@ def run(
     reactor.callWhenRunning(obey, reactor, service)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
-    log.flush()
+    log.close()

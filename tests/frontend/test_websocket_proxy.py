@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from twisted.logger import globalLogPublisher
 from websocket_world import (
+    BINARY,
     CLIENT_KEY,
+    CLOSE,
     CONFIG,
     KEY,
     TEXT,
@@ -396,6 +399,24 @@ def test_a_defect_of_ours_leaves_no_connection_open(world, monkeypatch):
     assert wire.received == b""
     assert wire.lost is not None
     assert origin.lost is not None
+
+
+def test_a_defect_while_a_websocket_is_read_is_told_with_the_id_of_its_request(world, monkeypatch):
+    def fail(*_arguments):
+        raise RuntimeError("a defect")
+
+    client, lease = world.open(client_fields=["X-Request-ID: abc-2"])
+    monkeypatch.setattr(ClientEnd, "_dataReceived", fail)
+    heard = []
+    globalLogPublisher.addObserver(heard.append)
+    try:
+        client.send((BINARY, b"x"))
+    finally:
+        globalLogPublisher.removeObserver(heard.append)
+    assert client.frames[-1].opcode == CLOSE
+    assert lease.frames[-1].opcode == CLOSE
+    (event,) = [event for event in heard if "log_failure" in event]
+    assert event["request_id"] == "abc-2"
 
 
 # permessage-deflate (RFC 7692).

@@ -1,14 +1,20 @@
 """Twisted's events, ours and the access lines through one writer."""
 
+import gc
 import io
 import json
+import threading
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger, LogLevel, LogPublisher, globalLogPublisher
+from twisted.logger._legacy import publishToNewObserver
 from twisted.python.failure import Failure
+from twisted.python.log import textFromEventDict
 from twisted.trial.unittest import SynchronousTestCase
 
 from portal_gateway.exchange import Caller, Exchange
+from portal_gateway.observe.log_queue import LogQueue
 from portal_gateway.observe.logs import Log
 
 NOW = 1763086591.7
@@ -20,6 +26,40 @@ class BrokenSink:
 
     def flush(self):
         raise AssertionError("nothing was written")
+
+
+class Kept:
+    """An output that keeps what it is given."""
+
+    def __init__(self):
+        self.data = b""
+        self.closed = threading.Event()
+
+    def write(self, data):
+        self.data += data
+        return b""
+
+    def close(self):
+        self.closed.set()
+
+
+SECRETS = {
+    "key": "sk_live_" + "canary0123456789",
+    "token": "eyJhbGciOiJub25lIn0." + "eyJzdWIiOiJjYW5hcnkifQ.x",
+    "word": "canary-" + "of-no-kind",
+}
+
+
+def failed_with(secrets):
+    """A failure with secrets in its variables, and in its text."""
+    try:
+        {}[secrets["word"], f"as {secrets['key']}"]
+    except KeyError:
+        return Failure(captureVars=True)
+
+
+def ids(data):
+    return [json.loads(line)["request_id"] for line in data.splitlines()]
 
 
 class LogTests(SynchronousTestCase):
@@ -112,16 +152,91 @@ class LogTests(SynchronousTestCase):
 
     def test_a_failure_has_a_traceback_without_the_values_of_variables(self):
         logger = Logger(namespace="n", observer=self.make())
-        secret = "sk_live_" + "canary"
-        try:
-            {}[len(secret)]
-        except KeyError:
-            logger.failure("unexpected", Failure(captureVars=True), level=LogLevel.critical)
-        self.assertNotIn("sk_live_canary", self.sink.getvalue())
+        logger.failure("unexpected", failed_with(SECRETS), level=LogLevel.critical)
         (line,) = self.lines()
+        self.assertEqual(line["message"], "unexpected")
         self.assertEqual(line["error_type"], "KeyError")
-        self.assertIn("test_logs.py", line["traceback"])
-        self.assertNotIn("sk_live_canary", json.dumps(line))
+        self.assertEqual(line["error_message"], "(***)")
+        self.assertRegex(line["traceback"], r"test_logs\.py:\d+:failed_with$")
+        for secret in SECRETS.values():
+            self.assertNotIn(secret, self.sink.getvalue())
+
+    def test_what_the_older_log_of_twisted_is_told_is_told_like_the_rest(self):
+        publisher = LogPublisher(self.make())
+        for why in ("it broke", None):
+            legacy = {"isError": 1, "why": why, "failure": failed_with(SECRETS), "time": NOW}
+            publishToNewObserver(
+                publisher, {**legacy, "system": "-", "message": ()}, textFromEventDict
+            )
+        first, second = self.lines()
+        self.assertEqual(first["message"], "it broke")
+        self.assertEqual(second["message"], "Unhandled error")
+        for line in (first, second):
+            self.assertEqual(line["level"], "critical")
+            self.assertEqual(line["error_type"], "KeyError")
+            self.assertRegex(line["traceback"], r":failed_with$")
+        for secret in SECRETS.values():
+            self.assertNotIn(secret, self.sink.getvalue())
+
+    def test_an_error_that_no_deferred_handled_is_told_without_secrets(self):
+        log = self.make()
+        globalLogPublisher.addObserver(log)
+        self.addCleanup(globalLogPublisher.removeObserver, log)
+        Deferred().errback(failed_with(SECRETS))
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        said, told = self.lines()
+        self.assertEqual(said["message"], "Unhandled error in Deferred:")
+        self.assertEqual(told["error_type"], "KeyError")
+        for secret in SECRETS.values():
+            self.assertNotIn(secret, self.sink.getvalue())
+
+    def test_secrets_of_our_kind_are_masked_wherever_they_stand(self):
+        log = self.make(query=True)
+        key, token = SECRETS["key"], SECRETS["token"]
+        logger = Logger(namespace="n", observer=log)
+        logger.warn("no {word}, {thing}", word=key, thing=[token])
+        log.access(
+            Exchange(
+                "r",
+                "::1",
+                0.0,
+                path=f"/peer/{key}/x",
+                query=f"a=1&password=canary-word&b={token}",
+                lease=key,
+                user_agent=f"curl {token}",
+            )
+        )
+        event, access = self.lines()
+        self.assertEqual(event["message"], "no ***, ['***']")
+        self.assertEqual(event["word"], "***")
+        self.assertEqual(access["path"], "/peer/***/x?a=1&password=***&b=***")
+        self.assertEqual(access["lease_id"], "***")
+        self.assertEqual(access["user_agent"], "curl ***")
+
+    def test_a_query_is_not_written_unless_it_is_asked_for(self):
+        log = self.make()
+        log.access(Exchange("r", "::1", 0.0, path="/peer/a", query="page=2"))
+        log.use("info", "json", query=True)
+        log.access(Exchange("r", "::1", 0.0, path="/peer/a", query="page=2"))
+        log.access(Exchange("r", "::1", 0.0, path="/peer/a"))
+        self.assertEqual(
+            [line["path"] for line in self.lines()], ["/peer/a", "/peer/a?page=2", "/peer/a"]
+        )
+
+    def test_a_number_that_json_does_not_have_is_a_text(self):
+        Logger(namespace="n", observer=self.make()).info("soon", delay=float("inf"))
+        (line,) = self.lines()
+        self.assertEqual(line["delay"], "inf")
+
+    def test_another_thread_writes_without_the_clock(self):
+        logger = Logger(namespace="n", observer=self.make())
+        thread = threading.Thread(target=logger.info, args=("from a thread",))
+        thread.start()
+        thread.join()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        (line,) = self.lines()
+        self.assertEqual(line["message"], "from a thread")
 
     def test_an_event_below_the_level_is_not_written(self):
         logger = Logger(namespace="n", observer=self.make(level="error"))
@@ -132,8 +247,45 @@ class LogTests(SynchronousTestCase):
         log = Log(self.clock, BrokenSink())
         log.access(Exchange("a", "::1", 0.0, status=200))
         self.clock.advance(0)
-        self.assertEqual(log.lost, 1)
+        self.assertEqual(log.dropped, 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lines_wait_for_others_no_longer_than_they_may(self):
+        log = Log(self.clock, self.sink, delay=0.05)
+        log.access(Exchange("a", "::1", 0.0, status=200))
+        self.clock.advance(0.04)
+        log.access(Exchange("b", "::1", 0.0, status=200))
+        self.assertEqual(self.sink.getvalue(), "")
+        self.clock.advance(0.01)
+        self.assertEqual(self.sink.getvalue().count("\n"), 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lines_go_elsewhere_from_one_moment_on_and_none_is_lost(self):
+        first, second = Kept(), Kept()
+        log = Log(self.clock, LogQueue(first))
+        log.access(Exchange("a", "::1", 0.0, status=200))
+        log.send_to(LogQueue(second))
+        log.access(Exchange("b", "::1", 0.0, status=200))
+        log.close()
+        self.assertTrue(first.closed.wait(10))
+        self.assertEqual(ids(first.data), ["a"])
+        self.assertEqual(ids(second.data), ["b"])
+
+    def test_what_was_dropped_is_counted_over_all_outputs_and_told(self):
+        log = Log(self.clock, LogQueue(Kept(), most=10), wall_clock=lambda: NOW)
+        for _ in range(3):
+            log.access(Exchange("a", "::1", 0.0, status=200))
+            log.flush()
+        self.assertEqual(log.dropped, 3)
+        last = Kept()
+        log.send_to(LogQueue(last, most=10))
+        log.access(Exchange("b", "::1", 0.0, status=200))
+        log.close()
+        self.assertEqual(log.dropped, 4)
+        line = json.loads(last.data)
+        self.assertEqual(line["level"], "warning")
+        self.assertEqual(line["lines"], 1)
+        self.assertIn("were lost", line["message"])
 
     def test_a_flush_writes_at_once_and_leaves_nothing_to_do(self):
         log = self.make(style="text")

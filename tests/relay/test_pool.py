@@ -494,9 +494,11 @@ def test_a_defective_endpoint_is_logged_and_answered(tracebacks, result):
 
     clock, sink = Clock(), RecordingSink()
     pool = Pool(Defective(), clock, PoolLimits())
-    pool.request(b"GET", b"/", (), sink, body=BodyFraming.none())
+    pool.request(
+        b"GET", b"/", [(b"X-Request-ID", b"req_1"), (b"A", b"b")], sink, body=BodyFraming.none()
+    )
     clock.advance(0)
-    assert len(tracebacks) == 1
+    assert [event["request_id"] for event in tracebacks] == ["req_1"]
     tracebacks.clear()
     assert sink.code == "internal_error"
     assert pool.unused

@@ -43,6 +43,7 @@ __all__ = [
     "LimitsSection",
     "LogFormat",
     "LogLevel",
+    "LogStreamName",
     "LoggingSection",
     "MetricsSection",
     "Origin",
@@ -59,6 +60,7 @@ __all__ = [
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "text"]
+LogStreamName = Literal["stdout", "stderr"]
 LeaseDefault = Literal["allow", "deny"]
 ForwardedField = Literal["either", "x-forwarded-for", "forwarded"]
 Workers = int | Literal["auto"]
@@ -374,10 +376,19 @@ class WebSocketSection:
 
 @dataclass(frozen=True, slots=True)
 class LoggingSection:
-    """``logging``: the least severe level that is written, and the form of a line."""
+    """``logging``: the least severe level that is written, the form of a line, and where it goes.
+
+    ``query``: with the query of a request, without what looks like a secret there. ``output`` is
+    ``stdout``, ``stderr`` or a file; ``None`` for where the command that runs sends it. A file is
+    rotated at ``rotate_size`` bytes, ``None`` for never, and ``rotate_keep`` old ones are kept.
+    """
 
     level: LogLevel = "info"
     format: LogFormat = "json"
+    query: bool = False
+    output: LogStreamName | Path | None = None
+    rotate_size: int | None = None
+    rotate_keep: int = 5
 
 
 @dataclass(frozen=True, slots=True)

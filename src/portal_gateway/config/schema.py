@@ -28,6 +28,7 @@ from portal_gateway.config.fields import (
 )
 from portal_gateway.config.files import state_file
 from portal_gateway.config.lease_acl_section import lease_acl, lease_acl_names_keys
+from portal_gateway.config.logging_section import LOGGING
 from portal_gateway.config.metrics_section import METRICS, check_metrics
 from portal_gateway.config.model import (
     LEASE_LABEL,
@@ -38,9 +39,6 @@ from portal_gateway.config.model import (
     LeaseDefault,
     LeaseSection,
     LimitsSection,
-    LogFormat,
-    LoggingSection,
-    LogLevel,
     PoolSection,
     PortalSection,
     RelaySection,
@@ -248,13 +246,7 @@ CONFIG = Section(
         "rate_limit": RATE_LIMIT,
         "quotas": QUOTAS,
         "database": DATABASE,
-        "logging": Section(
-            LoggingSection,
-            {
-                "level": choice("level", get_args(LogLevel)),
-                "format": choice("format", get_args(LogFormat)),
-            },
-        ),
+        "logging": LOGGING,
         "metrics": METRICS,
     },
     check=_check_all,

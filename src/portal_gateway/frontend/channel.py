@@ -138,6 +138,7 @@ class HTTPChannel(Protocol):
         if started is None:
             started = self._seconds()
         self._first_byte_at = None
+        path, _, query = head.target.partition(b"?")
         offered = head.values(b"x-request-id")
         agent = head.index.get(b"user-agent")
         exchange = Exchange(
@@ -145,7 +146,8 @@ class HTTPChannel(Protocol):
             self.client_host,
             started,
             method=head.method.decode("ascii"),
-            path=head.target.partition(b"?")[0].decode("ascii"),
+            path=path.decode("ascii"),
+            query=query.decode("ascii"),
             user_agent="" if agent is None else agent.decode("latin-1"),
         )
         self._window_bytes = 0

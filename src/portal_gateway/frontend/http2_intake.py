@@ -54,7 +54,9 @@ class Intake:
             return
         exchange = self._exchange(_request_id(head))
         exchange.method = head.method.decode("ascii")
-        exchange.path = head.target.partition(b"?")[0].decode("ascii")
+        path, _, query = head.target.partition(b"?")
+        exchange.path = path.decode("ascii")
+        exchange.query = query.decode("ascii")
         exchange.user_agent = head.index.get(b"user-agent", b"").decode("latin-1")
         stream.request = request = Request(stream, self._site, head, exchange)
         self._site.render(request)

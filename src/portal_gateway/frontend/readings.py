@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from portal_gateway.frontend.quotas import QuotaParts
 from portal_gateway.frontend.site import Site
 from portal_gateway.observe.figures import Reading
+from portal_gateway.observe.logs import Log
 from portal_gateway.observe.reload_results import ReloadResults
 from portal_gateway.observe.tallies import OTHER
 from portal_gateway.policy.rate_limits import Tables
@@ -22,6 +23,7 @@ __all__ = [
     "of_certificate",
     "of_databases",
     "of_limits",
+    "of_log",
     "of_quotas",
     "of_redis",
     "of_relays",
@@ -152,6 +154,11 @@ def of_certificate(rotation: Rotation) -> Iterator[Reading]:
     if rotation.expires is not None:
         name = "portal_gateway_tls_certificate_expiry_timestamp_seconds"
         yield Reading(name, rotation.expires.timestamp())
+
+
+def of_log(log: Log) -> Iterator[Reading]:
+    """What the log had to leave out."""
+    yield Reading("portal_gateway_log_lines_dropped_total", log.dropped)
 
 
 def of_reloads(reloads: ReloadResults) -> Iterator[Reading]:

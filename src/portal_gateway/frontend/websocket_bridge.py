@@ -75,6 +75,11 @@ class Bridge:
 
     # From the ends.
 
+    @property
+    def request_id(self) -> str:
+        """As `Watcher`."""
+        return self._request.exchange.request_id
+
     def touched(self) -> None:
         """Something came."""
         self._last = self._clock.seconds()

@@ -70,6 +70,10 @@ class Stream(Protocol):
 class Watcher(Protocol):
     """The bridge, as its ends see it."""
 
+    @property
+    def request_id(self) -> str:
+        """The id of the request that asked for the WebSocket."""
+
     def touched(self) -> None:
         """Something came."""
 
@@ -273,7 +277,8 @@ class End:
         except _Stop:
             self._stop_reading()
         except Exception:  # noqa: BLE001 - whatever autobahn raises, the two peers hear of an end
-            self._defects.failure("a WebSocket could not be read", failure=Failure())
+            request_id = self.bridge.request_id
+            self._defects.failure("a WebSocket could not be read", Failure(), request_id=request_id)
             self._stop_reading()
             self.bridge.failed(self, INTERNAL_ERROR, "The gateway failed")
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
+from math import isfinite
 
 __all__ = ["FORMATS", "Formatter", "Value", "json_line", "quoted", "text_line", "timestamp"]
 
@@ -52,6 +53,9 @@ FORMATS: Mapping[str, Formatter] = {"json": json_line, "text": text_line}
 
 
 def _cut(value: Value) -> Value:
+    if isinstance(value, float) and not isfinite(value):
+        # JSON has none of these (RFC 8259, section 6).
+        return str(value)
     if isinstance(value, str) and len(value) > MAX_TEXT:
         return f"{value[:MAX_TEXT]}… ({len(value)} characters)"
     return value

@@ -235,6 +235,11 @@ METRICS: Final = (
     ),
     # The process.
     Listed(
+        "portal_gateway_log_lines_dropped_total",
+        "counter",
+        "Lines of the log that were lost, because its output did not take them.",
+    ),
+    Listed(
         "portal_gateway_tls_certificate_expiry_timestamp_seconds",
         "gauge",
         "When the certificate that is served expires, in Unix time.",

@@ -159,7 +159,11 @@ class Dialler:
         if failure.check(ConnectError, DNSLookupError):
             return fault("lease_offline", "The connection to the lease cannot be made.")
         if dial.exchange is not None:
-            self._log.failure("The endpoint of a lease failed in a way that it must not", failure)
+            self._log.failure(
+                "The endpoint of a lease failed in a way that it must not",
+                failure,
+                request_id=dial.exchange.request_id,
+            )
         return fault("internal_error", "The gateway failed to connect to the lease.")
 
     def _log_defect(self, failure: Failure) -> None:

@@ -182,6 +182,12 @@ class UpstreamExchange:
         stage = "over" if self._over else "waiting" if self._connection is None else "under way"
         return f"<UpstreamExchange {stage}, attempts {self.attempts}>"
 
+    @property
+    def request_id(self) -> str | None:
+        """The ``X-Request-ID`` that the request has, for the log."""
+        _, found, rest = self._head.partition(b"\r\nX-Request-ID: ")
+        return rest.partition(b"\r\n")[0].decode("ascii") if found else None
+
     # The request's body.
 
     def write(self, data: bytes) -> None:

@@ -15,10 +15,11 @@ from twisted.logger import Logger
 
 from portal_gateway import service
 from portal_gateway.config.loading import ConfigInvalid
-from portal_gateway.config.model import Config
+from portal_gateway.config.model import Config, LoggingSection
 from portal_gateway.config.standing import keep_standing
 from portal_gateway.frontend.listening_sockets import ListeningSockets
 from portal_gateway.gateway import Gateway
+from portal_gateway.observe.log_output import STDERR, AtOnce, LogStream, open_output
 from portal_gateway.observe.logs import Log
 from portal_gateway.observe.worker_files import WorkerFiles
 from portal_gateway.sd_notify import Notifier
@@ -44,9 +45,13 @@ def run_workers(
 ) -> int:
     """Run as many workers as ``config`` says until a signal ends them; the exit status.
 
-    Raises ``SystemExit`` with a message when an address cannot be listened on.
+    Raises ``SystemExit`` with a message when an address cannot be listened on, or the log cannot be
+    written to.
     """
-    notes = _Notes(config)
+    try:
+        notes = _Notes(config.logging)
+    except OSError as error:
+        raise SystemExit(f"portal-gateway: {error}") from None
     crew = Workers(config, load, notifier.watchdog)
     crew.open_sockets()
     try:
@@ -54,13 +59,18 @@ def run_workers(
     except OSError as error:
         # FileNotFoundError where no directory for such files can be written to.
         notes.error(f"each worker tells its own metrics only: {error.strerror or error}")
+
+    def reloading() -> None:
+        crew.reload()
+        notes.use(crew.config.logging)
+
     parent = Parent(
         count_of(config),
         crew.work,
         notifier,
         notes,
         announce=announce,
-        reloading=crew.reload,
+        reloading=reloading,
         close=crew.sockets.close,
     )
     try:
@@ -146,8 +156,7 @@ class Workers:
             assert gateway.reloads is not None
             Lifeline(reactor, connection, ending, gateway.reloads.reload)
 
-        logging = config.logging
-        service.run(make, level=logging.level, style=logging.format, obey=obey)
+        service.run(make, config.logging, obey=obey)
 
 
 def _addresses(config: Config) -> Iterator[tuple[str, str]]:
@@ -162,10 +171,24 @@ def _addresses(config: Config) -> Iterator[tuple[str, str]]:
 class _Notes:
     """The parent's lines in the log, written at once: it has no reactor for later."""
 
-    def __init__(self, config: Config) -> None:
-        logging = config.logging
-        self._log = Log(Clock(), sys.stderr, level=logging.level, style=logging.format)
+    def __init__(self, logging: LoggingSection) -> None:
+        self._output = self._open(logging)
+
+    def _open(self, logging: LoggingSection) -> AtOnce:
+        output = AtOnce(open_output(logging, lambda: LogStream(STDERR)))
+        self._log = Log(Clock(), output, level=logging.level, style=logging.format)
         self._logger = Logger("portal_gateway.workers", observer=self._log)
+        return output
+
+    def use(self, logging: LoggingSection) -> None:
+        """Write by another configuration from now on, if that can be done."""
+        before = self._output
+        try:
+            self._output = self._open(logging)
+        except OSError:
+            # The workers say why, and stay with what they have.
+            return
+        before.close()
 
     def info(self, message: str) -> None:
         self._logger.info(message)
