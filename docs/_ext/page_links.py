@@ -1,9 +1,9 @@
 """Links from page to page, written so that they lead somewhere in the repository too.
 
 A page is linked to by its file, as in ```errors.rst <errors.rst>`_``, with ``#`` and the id of a
-section behind it where that is meant. In HTML it becomes a link to the page made of that file. A
-file that no page is made of, and a section that is not there, is a warning, which ends ``make
-docs``.
+section behind it where that is meant. In HTML it becomes a link to the page made of that file, with
+the page's title where the text is the file's name. A file that no page is made of, and a section
+that is not there, is a warning, which ends ``make docs``.
 """
 
 import os
@@ -66,6 +66,8 @@ def _resolve(app: Sphinx, tree: nodes.document, page: str) -> None:
             if not _has_section(app, target, section):
                 _log.warning("%s has no section %s", file, section, location=node)
             uri += f"#{section}"
+        if node.astext() == file:
+            node.children = [nodes.Text(app.env.titles[target].astext())]
         node["refuri"] = uri
         node["internal"] = True
 

@@ -12,7 +12,8 @@ FILES = {
     "CHANGELOG.rst": "Changes\n=======\n\n`All <README.rst>`_, `first <docs/index.rst>`_.\n",
     "docs/conf.py": f"import sys\nsys.path.insert(0, {str(EXTENSION)!r})\n"
     "extensions = ['page_links']\n",
-    "docs/index.rst": "First\n=====\n\n.. toctree::\n\n   changelog\n   more/second\n   broken\n",
+    "docs/index.rst": "First\n=====\n\n`changelog.rst <changelog.rst>`_\n\n"
+    ".. toctree::\n\n   changelog\n   more/second\n   broken\n",
     "docs/changelog.rst": ".. include:: ../CHANGELOG.rst\n",
     "docs/more/second.rst": "Second\n======\n\n`First <../index.rst>`_,"
     " `changes <../../CHANGELOG.rst>`_, `here <second.rst#a-part-of-it>`_,\n`away <https://example.com/page.rst>`_.\n\n"
@@ -57,3 +58,7 @@ def test_links_by_file_lead_to_pages_and_those_that_lead_nowhere_are_told(tmp_pa
         "4: WARNING: no page is made of nothing.rst",
         "4: WARNING: more/second.rst has no section nothing",
     ]
+    # The name of a file is for who reads files.
+    assert '<a class="reference internal" href="changelog.html">Changes</a>' in (
+        html / "index.html"
+    ).read_text(encoding="utf-8")
