@@ -171,6 +171,8 @@ def test_metrics_are_those_of_all_workers(origin, tmp_path):
 def test_a_worker_that_keeps_ending_is_started_ever_later_and_never_in_silence(origin, tmp_path):
     with gateway_for(origin, tmp_path, workers=2) as gateway:
         steady = workers_of(gateway)[1]
+        parent = psutil.Process(gateway.pid)
+        descriptors = parent.num_fds()
         for count in range(1, 4):
             (victim,) = [each for each in workers_of(gateway) if each != steady]
             victim.kill()
@@ -187,6 +189,7 @@ def test_a_worker_that_keeps_ending_is_started_ever_later_and_never_in_silence(o
             "another is started in 0.25 s",
             "another is started in 0.5 s",
         ]
+        assert parent.num_fds() == descriptors
         end(gateway)
 
 
