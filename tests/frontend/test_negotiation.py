@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from OpenSSL import SSL
+from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from portal_gateway.frontend.deadlines import LAST_HEAD
@@ -40,7 +41,7 @@ class ClientTLS:
 
 
 class SecureWorld(World):
-    def connect_tls(self, *alpn, name=None):
+    def connect_tls(self, *alpn, name=None, settle=True):
         wire = Wire()
         factory = TLSMemoryBIOFactory(
             implementing(ClientTLS(alpn, name)),
@@ -49,8 +50,9 @@ class SecureWorld(World):
             clock=self.reactor,
         )
         self.reactor.connectTCP("127.0.0.1", 8080, factory)
-        self.reactor.settle()
-        self.reactor.advance(0)
+        if settle:
+            self.reactor.settle()
+            self.reactor.advance(0)
         return wire
 
     def ask_tls(self, target, wire, **more):
@@ -163,6 +165,36 @@ def test_stopping_ends_handshakes(world):
     wire = world.plain(8080)
     world.stop()
     assert wire.lost is not None
+
+
+def test_a_handshake_that_has_begun_is_finished_and_its_request_answered(world):
+    wire = world.connect_tls(settle=False)
+    # Only the call that connects: nothing is said yet.
+    Clock.advance(world.reactor, 0)
+    site = world.gateway.site
+    assert (site.connections, site.handshakes) == (1, 0)
+    stopped = []
+    world.gateway.stopService().addBoth(stopped.append)
+    world.reactor.settle()
+    world.reactor.advance(1.0)
+    assert (site.handshakes, stopped) == (1, [])
+    world.ask_tls("/health", wire)
+    assert wire.received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Connection: close" in wire.received
+    world.reactor.advance(3)
+    assert len(stopped) == 1
+    assert world.reactor.getDelayedCalls() == []
+
+
+def test_a_handshake_that_does_not_go_on_is_waited_for_shortly(world):
+    wire = world.plain(8080)
+    stopped = []
+    world.gateway.stopService().addBoth(stopped.append)
+    world.reactor.advance(LAST_HEAD - 0.1)
+    assert wire.lost is None
+    world.reactor.advance(0.2)
+    assert wire.lost is not None
+    assert len(stopped) == 1
 
 
 @pytest.mark.parametrize(

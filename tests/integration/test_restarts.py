@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import stat
 import urllib.request
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -17,10 +18,20 @@ import pytest
 from tests.integration.calls import Client
 from tests.integration.ledger import quantile
 from tests.integration.ledger_client import FaultyUpstream, Load
-from tests.integration.programs import Gateway, free_port, wait_until
+from tests.integration.programs import (
+    Gateway,
+    Program,
+    free_port,
+    python,
+    python_path,
+    wait_until,
+)
 from tests.tls.tls_world import Certified
 
 RESTARTS = int(os.environ.get("PORTAL_GATEWAY_RESTARTS", "2"))
+
+AT_LENGTH = RESTARTS > 2
+"""Whether to try every number of workers in every way."""
 
 RATE = 200
 """New connections a second."""
@@ -105,7 +116,9 @@ def restart_under_load(upstream, address, restart, *, what, context=None):
         assert balance.sent >= RESTARTS * rate / 2
 
 
-@pytest.mark.parametrize(("workers", "secure"), [(1, False), (2, False), (1, True)])
+@pytest.mark.parametrize(
+    ("workers", "secure"), [(2, False), *([(1, False), (1, True)] if AT_LENGTH else [])]
+)
 def test_4_3_restarts_by_socket_activation(upstream, listening, tls, tmp_path, workers, secure):
     address = f"127.0.0.1:{listening.getsockname()[1]}"
     more = {"tls": tls} if secure else {}
@@ -132,7 +145,7 @@ def test_4_3_restarts_by_socket_activation(upstream, listening, tls, tmp_path, w
         end(running.pop())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, *([2] if AT_LENGTH else [])])
 def test_4_3_restarts_by_reuse_port(upstream, tmp_path, workers):
     address = f"127.0.0.1:{free_port()}"
     settings = config(upstream, address, workers=workers, reuse_port=True)
@@ -170,6 +183,28 @@ def test_8_1_sockets_of_systemd_by_their_names_with_and_without_tls(
             # They are systemd's: who comes now waits there for the next process.
             for each in (plain, listening):
                 socket.create_connection(each.getsockname(), 5).close()
+
+
+def test_a_unix_socket_of_systemd_stays_as_it_is(tmp_path):
+    path = tmp_path / "web"
+    file = tmp_path / "gateway.yaml"
+    file.write_text("gateway: {listen: 'systemd:UNIX:name=web'}")
+    run = python("portal_gateway.cli", "run", "--config", file)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        path.chmod(0o600)
+        listening.listen()
+        sockets = {"web": listening}
+        for _ in range(2):
+            environment = python_path()
+            with Program("gateway", run, environment=environment, ours=True, sockets=sockets) as it:
+                it.wait_for_line("Portal Gateway listens on ")
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(path))
+                    client.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+                end(it)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_socket_that_was_not_passed_is_said_in_one_line(tmp_path):
