@@ -96,7 +96,7 @@ _LITERAL = re.compile(r"``[^`]*``(.*)")
 def with_facts(page: str) -> str:
     """The page of the configuration with the types and defaults that the code has.
 
-    Raises ``LookupError`` for a key that one of both does not have.
+    Raises ``LookupError`` for a key, or a default, that one of both does not have.
     """
     known = {setting.name: setting for setting in settings()}
     seen = []
@@ -129,6 +129,12 @@ def _facts(setting: Setting, fields: str) -> str:
         ((name, words),) = [pair for pair in by_hand.items() if pair[0] != "Type"] or [
             ("Default", "none")
         ]
+        rest = _LITERAL.fullmatch(" ".join(words.split()))
+        if name == "Default" and rest is not None and not rest[1]:
+            raise LookupError(
+                f"{setting.name}: the code has no default that is a value, and"
+                f" {CONFIGURATION.name} says {words.strip()}; say when it is that"
+            )
         lines.append(_field(name, " ".join(words.split())))
     return "".join(lines)
 

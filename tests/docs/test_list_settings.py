@@ -45,6 +45,13 @@ def test_a_key_that_is_not_described_and_one_that_there_is_not_are_found():
         list_settings.with_facts(PAGE.replace(title, more + title))
 
 
+def test_a_default_that_the_code_does_not_have_is_found():
+    none = ":Default: none: no comments\n"
+    assert PAGE.count(none) == 1
+    with pytest.raises(LookupError, match=r"^sse\.keepalive: the code has no default"):
+        list_settings.with_facts(PAGE.replace(none, ":Default: ``15s``\n"))
+
+
 def test_a_key_has_the_words_of_its_reader_and_the_default_of_its_section():
     section = Section(
         MetricsSection,
