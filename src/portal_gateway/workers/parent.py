@@ -43,7 +43,7 @@ class Parent:
     Each is a fork that does ``work``, with its number and its end of the connection to the parent,
     and gives its exit status. ``notifier`` is told how all of them are, ``announce`` once the URL.
     ``close`` gives up what is open here for the workers. ``reloading`` is called for each SIGHUP,
-    before the workers hear of it.
+    when the workers have heard of it.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class Parent:
         for number in numbers:
             if number in ENDING:
                 self._end(signal.Signals(number).name)
-            elif number == signal.SIGHUP and not self._crew.ending:
-                self._reload()
+        if signal.SIGHUP in numbers and not self._crew.ending:
+            self._reload()
 
     def _end(self, name: str) -> None:
         word = END
@@ -140,11 +140,12 @@ class Parent:
 
     def _reload(self) -> None:
         self._notifier.reloading()
-        self._reloading()
         self._reload_asked = True
         for worker in self._crew.running:
             self._crew.is_busy(worker)
             self._want(worker, RELOAD)
+        # A large file takes time, in which the workers read it, too.
+        self._reloading()
 
     def _want(self, worker: Worker, word: bytes) -> None:
         try:
