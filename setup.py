@@ -15,7 +15,7 @@ COMPILED = {
         "body channel closing deadlines deciding guards http1_stream lease_lookup limits outlet "
         "proxy rate_limiter request response_stream shared_rate_limiter streaming websocket_proxy"
     ),
-    "observe": "lines logs request_counts request_ids tallies",
+    "observe": "lines request_counts request_ids tallies",
     "policy": (
         "address_sets credentials failed_attempts lease_path rate_limits request_limits rewriting "
         "scopes token_bucket websocket_opening"
