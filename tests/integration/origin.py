@@ -155,6 +155,7 @@ class Origin:
             "mirror": self.mirror,
             "seen": self.show_seen,
             "slow": self.slow,
+            "set-cookie": self.set_cookie,
             "sse": self.events,
             "status": self.status,
         }
@@ -253,6 +254,10 @@ class Origin:
 
     async def status(self, call: Call) -> None:
         call.answer(int(call.path.split("/")[2]), b"as asked\n")
+
+    async def set_cookie(self, call: Call) -> None:
+        cookie = ("Set-Cookie", f"session={call.query['session']}")
+        call.head(200, cookie, ("Content-Length", "0"))
 
     async def show_seen(self, call: Call) -> None:
         call.answer_json({"calls": self.seen, "connections": self.connections})

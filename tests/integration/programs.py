@@ -491,7 +491,10 @@ class Postgres(Program):
 
 
 class Gateway(Program):
-    """``portal-gateway run`` with a configuration; ``address`` is its host:port."""
+    """``portal-gateway run`` with a configuration; ``address`` is its host:port.
+
+    ``module`` is what runs instead of the command.
+    """
 
     def __init__(
         self,
@@ -499,6 +502,7 @@ class Gateway(Program):
         directory: Path,
         environment: Mapping[str, str] | None = None,
         sockets: Mapping[str, socket.socket] | None = None,
+        module: str = "portal_gateway.cli",
     ) -> None:
         whole = {
             "gateway": {"listen": "127.0.0.1:0"},
@@ -509,7 +513,7 @@ class Gateway(Program):
         file.write_text(yaml.safe_dump(whole, allow_unicode=True), encoding="utf-8")
         super().__init__(
             "gateway",
-            python("portal_gateway.cli", "run", "--config", file),
+            python(module, "run", "--config", file),
             environment={**python_path(), **(environment or {})},
             ours=True,
             sockets=sockets,

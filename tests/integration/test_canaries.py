@@ -18,7 +18,9 @@ JWT_SECRET = "canary-jwt-secret-0123456789abcdef-0123456789"
 
 
 def canary(name):
-    return f"canary-{name}-7f3a91"
+    """A secret; those that are to be known by their look begin as such do."""
+    look = {"key": "sk_live_", "token": "eyJhbGciOiJub25lIn0."}.get(name.partition("-in-")[0], "")
+    return f"{look}canary-{name}-7f3a91"
 
 
 PLANTED = {
@@ -43,8 +45,15 @@ PLANTED = {
         "acl-raw-key",
         "override-raw-key",
         "quota-raw-key",
+        "key-in-path",
+        "key-in-agent",
+        "token-in-query",
+        "proxy-authorization",
+        "custom-header",
+        "trailer",
     )
 }
+assert len(PLANTED) == 25
 
 
 @pytest.fixture
@@ -102,7 +111,7 @@ def configuration(origin, closed):
             },
         },
         "quotas": {"monthly": {PLANTED["quota-raw-key"]: {"requests": 10}}},
-        "logging": {"level": "debug"},
+        "logging": {"level": "debug", "query": True},
     }
 
 
@@ -113,7 +122,7 @@ def texts_of_requests(address):
     """What callers get back for every way in which a secret can be sent."""
     token = jwt.encode({"sub": "a", "aud": "portal-gateway", "exp": 4e9}, JWT_SECRET)
     forged = jwt.encode({"sub": "a", "exp": 4e9}, canary("another-secret-0123456789-0123456789"))
-    query = f"?token={PLANTED['query']}&api_key={PLANTED['query']}"
+    query = f"?token={PLANTED['query']}&api%5Fkey={PLANTED['query']}&q={PLANTED['token-in-query']}"
     ways = [
         {"X-API-Key": PLANTED["file-key"]},
         {"X-API-Key": PLANTED["env-key"]},
@@ -126,7 +135,13 @@ def texts_of_requests(address):
         {"Sec-WebSocket-Protocol": f"portal-key.{PLANTED['subprotocol']}"},
         {"X-API-Key": PLANTED["file-key"], "Authorization": f"Basic {PLANTED['basic']}"},
     ]
-    always = {"Cookie": f"session={PLANTED['cookie']}", "Referer": f"https://a/{query}"}
+    always = {
+        "Cookie": f"session={PLANTED['cookie']}",
+        "Referer": f"https://a/{PLANTED['referer']}{query}",
+        "User-Agent": f"curl/8 {PLANTED['key-in-agent']}",
+        "Proxy-Authorization": f"Basic {PLANTED['proxy-authorization']}",
+        "X-Auth-Token": PLANTED["custom-header"],
+    }
     seen = []
     for lease in ("plain", "gone", "nobody"):
         for way in ways:
@@ -139,6 +154,12 @@ def texts_of_requests(address):
                 )
             seen.append(answer)
     with Client(address) as client:
+        cookie = PLANTED["answer-cookie"]
+        target = f"/peer/plain/set-cookie?session={cookie}"
+        given = client.request("GET", target, fields={**always, **ways[0]})
+        assert given.fields["Set-Cookie"] == f"session={cookie}"
+        lost = f"/peer/{PLANTED['key-in-path']}/{PLANTED['key-in-path']}{query}"
+        seen.append(client.request("GET", lost, fields={**always, **ways[0]}))
         seen.append(client.request("GET", f"/whoami{query}", fields={**always, **ways[0]}))
         seen.append(client.request("GET", f"/nothing{query}", fields={**always, **ways[0]}))
     return seen, [token, forged]
@@ -147,8 +168,16 @@ def texts_of_requests(address):
 def test_no_secret_is_in_a_log_an_answer_or_a_report(configuration, tmp_path):
     with programs.Gateway(configuration, tmp_path, ENVIRONMENT) as gateway:
         answers, tokens = texts_of_requests(gateway.address)
-        # Broken on the wire, where errors quote what they saw.
         host, port = gateway.address.split(":")
+        with socket.create_connection((host, int(port)), 10) as raw:
+            raw.sendall(
+                b"POST /peer/plain/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: %b\r\n"
+                b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"1\r\nx\r\n0\r\nX-Trailer: %b\r\n\r\n"
+                % (PLANTED["file-key"].encode(), PLANTED["trailer"].encode())
+            )
+            assert PLANTED["trailer"].encode() in b"".join(iter(lambda: raw.recv(65536), b""))
+        # Broken on the wire, where errors quote what they saw.
         for broken in (b"GET /peer/plain/%b HTTP/9.9\r\n\r\n", b"X-API-Key: %b\r\n\r\n"):
             with socket.create_connection((host, int(port)), 10) as raw:
                 raw.sendall(broken % PLANTED["fragment-of-path"].encode())
@@ -188,6 +217,47 @@ def test_no_secret_is_in_a_log_an_answer_or_a_report(configuration, tmp_path):
         (where, secret) for where, text in places.items() for secret in secrets if secret in text
     ]
     assert found == []
+
+
+def test_no_secret_is_in_a_traceback(configuration, tmp_path):
+    """A defect at ``/whoami``, with every secret that a request can carry in its hands."""
+    module = "tests.integration.run_defective"
+    carried = [secret for name, secret in PLANTED.items() if "raw-key" not in name]
+    key = PLANTED["file-key"]
+    with programs.Gateway(configuration, tmp_path, ENVIRONMENT, module=module) as gateway:
+        with Client(gateway.address, key=key) as client:
+            answer = client.request(
+                "GET",
+                f"/whoami?token={PLANTED['query']}",
+                fields={
+                    "X-Request-ID": "req_defect",
+                    **{f"X-Secret-{number}": secret for number, secret in enumerate(carried)},
+                },
+            )
+        gateway.wait_for_line("error_type", count=6)
+        lines = gateway.lines
+        gateway.take_wrong()
+    assert answer.status == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert answer.json["error"] == "internal_error"
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    told = [event for event in events if "error_type" in event]
+    assert {event["message"] for event in told} == {
+        "a resource failed",
+        "a legacy event",
+        "a library failed",
+        "a thread failed",
+        "Unhandled error",
+    }
+    for event in told:
+        assert "run_defective.py" in event["traceback"]
+        assert "***" in event["error_message"]
+    (ours,) = [event for event in told if event["message"] == "a resource failed"]
+    assert ours["request_id"] == "req_defect"
+    (access,) = [event for event in events if event.get("path", "").startswith("/whoami")]
+    assert access["request_id"] == "req_defect"
+    assert access["error"] == "internal_error"
+    shown = "\n".join(lines) + answer.body.decode() + str(answer.fields)
+    assert [secret for secret in PLANTED.values() if secret in shown] == []
 
 
 def test_faults_of_a_configuration_do_not_show_what_stands_in_the_wrong_place(

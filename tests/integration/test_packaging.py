@@ -3,6 +3,7 @@
 An editable install is not found by twistd, so only a wheel can show that the plugin is.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -114,3 +115,8 @@ def test_twistd_runs_it(installed: Path, tmp_path: Path) -> None:
         with Client(address) as client:
             assert client.request("GET", "/health").status == HTTPStatus.OK
     assert twistd.process.returncode == 0
+    # What twistd and Twisted say of themselves takes the same way.
+    messages = [json.loads(line)["message"] for line in twistd.lines]
+    assert any("starting up" in message for message in messages)
+    assert "request_completed" in messages
+    assert messages[-1] == "Server Shut Down."

@@ -5,6 +5,8 @@ import io
 import json
 import threading
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel, LogPublisher, globalLogPublisher
@@ -16,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from portal_gateway.exchange import Caller, Exchange
 from portal_gateway.observe.log_queue import LogQueue
 from portal_gateway.observe.logs import Log
+from portal_gateway.observe.masking import masked
 
 NOW = 1763086591.7
 
@@ -293,3 +296,37 @@ class LogTests(SynchronousTestCase):
         log.flush()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIn("info    request_completed request_id=a method=GET", self.sink.getvalue())
+
+
+TEXTS = st.text() | st.text('\r\n\x1b\x00\u2028"\\{}:,%&=?sk_liveyJ.', max_size=40)
+
+
+@given(st.lists(TEXTS, min_size=7, max_size=7), st.sampled_from(["json", "text"]))
+def test_m5_whatever_was_sent_is_one_printable_line(texts, style):
+    sink = io.StringIO()
+    log = Log(Clock(), sink, style=style, query=True, wall_clock=lambda: NOW)
+    names = ("request_id", "method", "path", "query", "lease", "client_address", "user_agent")
+    log.access(Exchange(started=0.0, **dict(zip(names, texts, strict=True))))
+    log.flush()
+    line = sink.getvalue()
+    assert line.isascii()
+    assert line.endswith("\n")
+    assert line[:-1].isprintable()
+    if style == "json":
+        fields = json.loads(line)
+        assert list(fields)[:4] == ["timestamp", "level", "message", "request_id"]
+        assert fields["request_id"] == texts[0]
+        assert fields["user_agent"] == masked(texts[6])
+
+
+@given(TEXTS, TEXTS, st.sampled_from(["json", "text"]))
+def test_whatever_an_event_holds_is_one_printable_line(message, fact, style):
+    sink = io.StringIO()
+    log = Log(Clock(), sink, style=style, wall_clock=lambda: NOW)
+    Logger(namespace="n", observer=log).info("{why}", why=message, fact=fact)
+    log.flush()
+    line = sink.getvalue()
+    assert line.isascii()
+    assert line[:-1].isprintable()
+    if style == "json":
+        assert json.loads(line)["fact"] == masked(fact)
