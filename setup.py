@@ -18,7 +18,7 @@ COMPILED = {
     "observe": "lines request_counts request_ids tallies",
     "policy": (
         "address_sets credentials failed_attempts lease_path rate_limits request_limits rewriting "
-        "scopes token_bucket websocket_opening"
+        "scopes security_headers token_bucket websocket_opening"
     ),
     "relay": (
         "connection delivery dials http_client http_connection outbox pool producing "

@@ -43,6 +43,7 @@ from portal_gateway.observe.log_queue import LogQueue
 from portal_gateway.observe.logs import Log
 from portal_gateway.observe.request_ids import request_id
 from portal_gateway.observe.worker_files import WorkerFiles
+from portal_gateway.policy.security_headers import SecurityHeaders
 from portal_gateway.relay.upstreams import PreparedUpstreams, Upstreams
 from portal_gateway.reloading import Reloads
 from portal_gateway.sd_notify import Notifier, Watchdog
@@ -261,11 +262,14 @@ class Gateway(MultiService):
         self.upstreams.use(prepared.upstreams)
         self.sources.use(prepared.sources)
         self._use_tls(prepared)
+        headers = config.security_headers
+        security = SecurityHeaders(headers) if headers.enabled else None
         for site in self._sites:
             site.use(
                 ChannelLimits(**asdict(config.gateway.limits)),
                 StreamRules(**asdict(config.sse)),
                 make_trusted_proxies(config.gateway),
+                security,
             )
         for listener in self._listeners:
             listener.use(config.gateway.drain)

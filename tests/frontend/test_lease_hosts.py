@@ -156,7 +156,7 @@ ANSWER = (
 def answer(world, wire):
     world.origin.wires[0].send(ANSWER)
     world.reactor.settle()
-    return head_of(wire.received)[1][:-3]
+    return head_of(wire.received)[1][:-6]
 
 
 def test_below_peer_places_are_rewritten_in_order(world):

@@ -61,7 +61,9 @@ def test_the_request_goes_up_as_its_parts_say_and_the_answer_comes_down(world):
     world.reactor.settle()
     assert wire.received == (
         b"HTTP/1.1 201 Made\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
-        b"Via: 1.1 inner, 1.1 portal-gateway\r\nX-Request-ID: abc-1\r\nContent-Length: 2\r\n\r\nok"
+        b"Via: 1.1 inner, 1.1 portal-gateway\r\nX-Request-ID: abc-1\r\n"
+        b"X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
+        b"X-XSS-Protection: 1; mode=block\r\nContent-Length: 2\r\n\r\nok"
     )
 
 

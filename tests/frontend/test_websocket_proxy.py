@@ -101,7 +101,10 @@ def test_the_lease_gets_an_opening_of_its_own_with_what_is_the_client_s(world):
         (b"Set-Cookie", b"t=\xc3\xa9"),
         (b"Upgrade", b"WebSocket"),
         (b"Via", b"1.1 inner, 1.1 portal-gateway"),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"X-Frame-Options", b"DENY"),
         (b"X-Request-ID", b"abc-1"),
+        (b"X-XSS-Protection", b"1; mode=block"),
     ]
 
 

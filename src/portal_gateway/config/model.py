@@ -19,6 +19,7 @@ from portal_gateway.config.jwt_tokens import JWTSection
 from portal_gateway.config.key_database import KeyDatabase
 from portal_gateway.config.quotas import QuotasSection
 from portal_gateway.config.rate_limits import RateLimitSection
+from portal_gateway.config.security_headers import SecurityHeadersSection
 from portal_gateway.config.upstream_tls import UpstreamTLS
 from portal_gateway.tls.acme_settings import AutoCert
 from portal_gateway.tls.files import TLSFiles
@@ -37,6 +38,7 @@ __all__ = [
     "DrainSection",
     "ForwardedField",
     "GatewaySection",
+    "HealthSection",
     "LeaseDefault",
     "LeaseRule",
     "LeaseSection",
@@ -406,6 +408,13 @@ class MetricsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthSection:
+    """``health``: ``local_details`` lets clients on this machine see the details without a key."""
+
+    local_details: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration. ``source`` is the path it was read from.
 
@@ -427,5 +436,7 @@ class Config:
     database: DatabaseSection = field(default_factory=DatabaseSection)
     logging: LoggingSection = field(default_factory=LoggingSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)
+    security_headers: SecurityHeadersSection = field(default_factory=SecurityHeadersSection)
+    health: HealthSection = field(default_factory=HealthSection)
     source: str = ""
     warnings: tuple[Fault, ...] = ()

@@ -36,6 +36,7 @@ from portal_gateway.config.model import (
     DrainSection,
     ForwardedField,
     GatewaySection,
+    HealthSection,
     LeaseDefault,
     LeaseSection,
     LimitsSection,
@@ -56,6 +57,7 @@ from portal_gateway.config.rate_limit_section import (
     overrides_name_keys,
 )
 from portal_gateway.config.reading import Value
+from portal_gateway.config.security_headers_section import SECURITY_HEADERS
 from portal_gateway.config.sizes import size
 from portal_gateway.config.times import duration
 from portal_gateway.config.tls_section import TLS, check_listeners
@@ -248,6 +250,8 @@ CONFIG = Section(
         "database": DATABASE,
         "logging": LOGGING,
         "metrics": METRICS,
+        "security_headers": SECURITY_HEADERS,
+        "health": Section(HealthSection, {"local_details": true_or_false}),
     },
     check=_check_all,
 )

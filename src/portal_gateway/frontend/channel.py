@@ -262,6 +262,10 @@ class HTTPChannel(Protocol):
         exchange.error = error.cause.code
         status, headers, body = site.render_problem(error, exchange.request_id)
         exchange.status = status
+        if site.security is not None:
+            headers = site.security.added(
+                headers, exchange.path, secure=self.is_secure, of_lease=False
+            )
         head, _, _ = frame_response(
             status,
             site.reason(status),

@@ -156,6 +156,7 @@ class Carriage:
         """The lease's final status and header."""
         request = self._request
         fields = self._fields_down(head)
+        request.answered_by_lease = True
         request.send_head(head.status, head.reason, fields, length=head.content_length)
         if head.chunked or head.until_eof:
             self._stream = request.site.streams.begin(head, request.send_data, self._too_silent)

@@ -30,6 +30,7 @@ from portal_gateway.frontend.outlet import Transport
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import StreamRules, StreamWatch
 from portal_gateway.policy.client_address import TrustedProxies
+from portal_gateway.policy.security_headers import SecurityHeaders
 from portal_gateway.wire.http1_writing import http_date
 from portal_gateway.wire.http_fields import Headers
 
@@ -114,6 +115,7 @@ class Site(Factory[Any]):
         self.render_problem = render_problem
         self.make_request_id = make_request_id
         self._proxies = proxies
+        self.security: SecurityHeaders | None = None
         self.draining = False
         self.stopping = False
         self._on_exchange_end = on_exchange_end
@@ -129,10 +131,15 @@ class Site(Factory[Any]):
         self._farewell: IDelayedCall | None = None
 
     def use(
-        self, limits: ChannelLimits, streams: StreamRules, proxies: TrustedProxies | None
+        self,
+        limits: ChannelLimits,
+        streams: StreamRules,
+        proxies: TrustedProxies | None,
+        security: SecurityHeaders | None,
     ) -> None:
         """Go by these from now on; connections that stand keep the limits that they have."""
         self.limits = limits
+        self.security = security
         self.streams.rules = streams
         self._proxies = proxies
 

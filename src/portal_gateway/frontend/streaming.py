@@ -53,6 +53,8 @@ class StreamingRequest:
     _head_sent = False
     _over = False
     _has_response_body = True
+    answered_by_lease = False
+    """Whether the answer is the lease's, not one of the gateway's own."""
     _response_left: int | None = None
     """Bytes of the response's announced body that are still to be sent."""
 
@@ -197,8 +199,7 @@ class StreamingRequest:
         if length is not None and length < 0:
             raise ValueError(f"a body cannot be {length} bytes long")
         has_body = status not in _WITHOUT_BODY and self.head.method != b"HEAD" and length != 0
-        if self.exchange.response_fields:
-            headers = self.with_response_fields(headers)
+        headers = self.with_fields_of_ours(headers)
         self._stream.send_head(status, reason, headers, length, has_body=has_body)
         self._head_sent = True
         self._has_response_body = has_body
@@ -207,14 +208,26 @@ class StreamingRequest:
         self.exchange.status = status
         self.exchange.first_byte = self.site.seconds()
 
-    def with_response_fields(self, headers: Headers) -> Headers:
-        """``headers`` with what guards have to tell, in the place of fields of the same names.
+    def with_fields_of_ours(self, headers: Headers) -> Headers:
+        """``headers`` with what every answer has, and what guards have to tell about this one.
 
-        `send_head` does that; it is for the head of a 101.
+        The latter take the place of fields of the same names. `send_head` does that; it is for the
+        head of a 101.
         """
-        added = self.exchange.response_fields
-        names = {name.lower() for name, _ in added}
-        return [field for field in headers if field[0].lower() not in names] + added
+        exchange = self.exchange
+        added = exchange.response_fields
+        if added:
+            names = {name.lower() for name, _ in added}
+            headers = [field for field in headers if field[0].lower() not in names] + added
+        security = self.site.security
+        if security is None:
+            return headers
+        return security.added(
+            headers,
+            exchange.path,
+            secure=self._stream.is_secure or _came_over_tls(exchange),
+            of_lease=self.answered_by_lease,
+        )
 
     def send_data(self, data: bytes) -> None:
         """Send a part of the body; dropped where the response has none.
@@ -304,6 +317,7 @@ class StreamingRequest:
         if self._head_sent and not self._take_back_head():
             self.abort()
             return
+        self.answered_by_lease = False
         status, headers, body = self.site.render_problem(error, self.exchange.request_id)
         if error.cause.closes:
             headers = [*headers, (b"Connection", b"close")]
@@ -409,3 +423,8 @@ class StreamingRequest:
         _log.error("{why}", why=why, request_id=self.exchange.request_id)
         self.exchange.error = "internal_error"
         self.abort()
+
+
+def _came_over_tls(exchange: Exchange) -> bool:
+    """Whether a trusted proxy says that the client spoke TLS with it."""
+    return exchange.passage is not None and exchange.passage.scheme == b"https"

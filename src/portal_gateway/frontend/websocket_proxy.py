@@ -152,7 +152,8 @@ class _WebSocketCarriage(Carriage):
         bridge.start(stream, tunnel, data)
 
     def _fields_of(self, head: ResponseHead) -> Headers:
-        fields = self._request.with_response_fields(self._fields_down(head))
+        self._request.answered_by_lease = True
+        fields = self._request.with_fields_of_ours(self._fields_down(head))
         return [field for field in fields if field[0].lower() not in WEBSOCKET_FIELDS]
 
     # However else it ends.

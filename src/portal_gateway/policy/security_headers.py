@@ -1,0 +1,107 @@
+"""Header fields that tell browsers to be careful, on every answer.
+
+What a lease says itself stands, unless ``override`` is set. ``Strict-Transport-Security`` is told
+over TLS only (RFC 6797 section 7.2). ``Content-Security-Policy`` is for the gateway's own pages:
+on those of a lease it would stop what they are made of, so they get it only where a path asks for
+it.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from portal_gateway.config.security_headers import SecurityHeadersSection
+from portal_gateway.wire.http_fields import Headers
+
+__all__ = ["DEFAULTS", "SecurityHeaders"]
+
+_HSTS: Final = "strict-transport-security"
+_CSP: Final = "content-security-policy"
+
+DEFAULTS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "X-XSS-Protection": "1; mode=block",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "Content-Security-Policy": "default-src 'self'",
+}
+
+
+class SecurityHeaders:
+    """The fields of a configuration, prebuilt for each kind of answer."""
+
+    def __init__(self, section: SecurityHeadersSection) -> None:
+        everywhere = _changed(DEFAULTS, section.headers)
+        self._everywhere = _Kinds(everywhere, override=section.override, with_policy=False)
+        self._paths: list[tuple[re.Pattern[str], _Kinds]] = []
+        for path in section.paths:
+            override = section.override if path.override is None else path.override
+            with_policy = any(name.lower() == _CSP for name in path.headers)
+            fields = _changed(everywhere, path.headers)
+            kinds = _Kinds(fields, override=override, with_policy=with_policy)
+            self._paths.append((_expression(path.path), kinds))
+
+    def added(self, headers: Headers, path: str, *, secure: bool, of_lease: bool) -> Headers:
+        """``headers`` of an answer at ``path``, with the fields that it is to have.
+
+        ``secure``: it goes to the client over TLS. ``of_lease``: a lease gave it.
+        """
+        kinds = self._everywhere
+        for expression, those in self._paths:
+            if expression.fullmatch(path) is not None:
+                kinds = those
+                break
+        fields = kinds.fields[2 * secure + of_lease]
+        names = kinds.names
+        lengths = kinds.lengths
+        present = [
+            name.lower() for name, _ in headers if len(name) in lengths and name.lower() in names
+        ]
+        if not present:
+            return headers + fields
+        if kinds.override:
+            told = {name.lower() for name, _ in fields}
+            return [field for field in headers if field[0].lower() not in told] + fields
+        return headers + [field for field in fields if field[0].lower() not in present]
+
+
+class _Kinds:
+    """Some fields, for each kind of answer: plain or over TLS, the gateway's own or a lease's."""
+
+    def __init__(self, fields: Mapping[str, str], *, override: bool, with_policy: bool) -> None:
+        self.override = override
+        self.fields: list[Headers] = []
+        for secure in (False, True):
+            for of_lease in (False, True):
+                left_out = set() if secure else {_HSTS}
+                if of_lease and not with_policy:
+                    left_out.add(_CSP)
+                self.fields.append(
+                    [
+                        (name.encode("ascii"), value.encode("ascii"))
+                        for name, value in fields.items()
+                        if name.lower() not in left_out
+                    ]
+                )
+        self.names = frozenset(name.lower().encode("ascii") for name in fields)
+        self.lengths = frozenset(map(len, self.names))
+
+
+def _changed(fields: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    by_name = {name.lower(): (name, value) for name, value in fields.items()}
+    for name, value in changes.items():
+        if value is None:
+            by_name.pop(name.lower(), None)
+        else:
+            by_name[name.lower()] = (name, value)
+    return dict(by_name.values())
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    """``*`` stands for anything, slashes too. No part is tried twice, however long the path."""
+    first, *rest = [re.escape(part) for part in pattern.split("*")]
+    if not rest:
+        return re.compile(first, re.DOTALL)
+    *between, last = rest
+    found = "".join(f"(?>.*?{part})" for part in between)
+    return re.compile(f"{first}{found}.*{last}", re.DOTALL)

@@ -1,0 +1,91 @@
+import time
+
+import pytest
+
+from portal_gateway.config.security_headers import SecurityHeadersSection, SecurityPath
+from portal_gateway.policy.security_headers import DEFAULTS, SecurityHeaders
+
+CSP, HSTS = "Content-Security-Policy", "Strict-Transport-Security"
+
+
+def names(fields):
+    return [name.decode() for name, _ in fields]
+
+
+def told(section=None, headers=(), path="/peer/tool/", *, secure=False, of_lease=False):
+    headers = list(headers)
+    made = SecurityHeaders(section or SecurityHeadersSection())
+    return made.added(headers, path, secure=secure, of_lease=of_lease)
+
+
+@pytest.mark.parametrize(
+    ("secure", "of_lease", "left_out"),
+    [
+        (False, False, {HSTS}),
+        (True, False, set()),
+        (False, True, {HSTS, CSP}),
+        (True, True, {CSP}),
+    ],
+)
+def test_each_kind_of_answer_has_its_fields(secure, of_lease, left_out):
+    fields = told(secure=secure, of_lease=of_lease)
+    expected = [(name, value) for name, value in DEFAULTS.items() if name not in left_out]
+    assert [(name.decode(), value.decode()) for name, value in fields] == expected
+
+
+def test_what_a_lease_says_stands():
+    own = [(b"x-frame-options", b"SAMEORIGIN"), (b"Server", b"lease")]
+    fields = told(headers=own, of_lease=True)
+    assert fields[:2] == own
+    assert names(fields[2:]) == ["X-Content-Type-Options", "X-XSS-Protection"]
+
+
+def test_override_takes_its_place():
+    own = [(b"x-frame-options", b"SAMEORIGIN"), (b"Server", b"lease")]
+    own.append((CSP.encode(), b"default-src *"))
+    fields = told(SecurityHeadersSection(override=True), own, of_lease=True)
+    # The policy is not told here, so there is nothing to take its place.
+    assert fields[:2] == own[1:]
+    assert (b"X-Frame-Options", b"DENY") in fields
+
+
+def test_fields_change_and_go():
+    section = SecurityHeadersSection(
+        headers={"x-frame-options": "SAMEORIGIN", "X-XSS-Protection": None, "Referrer-Policy": "no"}
+    )
+    fields = dict(told(section))
+    assert fields[b"x-frame-options"] == b"SAMEORIGIN"
+    assert b"X-XSS-Protection" not in fields
+    assert fields[b"Referrer-Policy"] == b"no"
+
+
+def test_the_first_path_that_fits_holds():
+    section = SecurityHeadersSection(
+        headers={"X-Frame-Options": "SAMEORIGIN"},
+        paths=(
+            SecurityPath("/peer/tool/*", {CSP: "default-src 'none'"}, override=True),
+            SecurityPath("/peer/*", {"X-Frame-Options": None}),
+        ),
+    )
+    lease = [(b"X-Frame-Options", b"ALLOW")]
+    fields = told(section, lease, "/peer/tool/x/y", of_lease=True)
+    assert dict(fields)[CSP.encode()] == b"default-src 'none'"
+    assert (b"X-Frame-Options", b"SAMEORIGIN") in fields
+    assert lease[0] not in fields
+    assert told(section, lease, "/peer/other", of_lease=True)[0] == lease[0]
+    assert b"X-Frame-Options" not in dict(told(section, path="/peer/other"))
+    assert dict(told(section, path="/health"))[b"X-Frame-Options"] == b"SAMEORIGIN"
+
+
+def test_headers_are_not_changed_in_place():
+    headers = [(b"Server", b"lease")]
+    told(headers=headers)
+    assert headers == [(b"Server", b"lease")]
+
+
+def test_no_path_takes_long():
+    section = SecurityHeadersSection(paths=(SecurityPath("*a*a*a*a*a*b"),))
+    made = SecurityHeaders(section)
+    began = time.process_time()
+    made.added([], "/" + "a" * 8000, secure=False, of_lease=False)
+    assert time.process_time() - began < 0.05
