@@ -15,7 +15,8 @@ from portal_gateway.config.model import Config, LoggingSection
 from portal_gateway.config.standing import keep_standing
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.acme_challenge import WithChallenges
-from portal_gateway.frontend.guards import Rules
+from portal_gateway.frontend.guards import ADMIN_GUARDS, Rules, guarded
+from portal_gateway.frontend.health_details import Details, HealthReport, WithoutKeyHere
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
 from portal_gateway.frontend.listening_sockets import ListeningSockets
@@ -125,6 +126,14 @@ class Gateway(MultiService):
         self._measured.read(of_quotas, lambda: self.sources.now.quotas)
         self._measured.read(of_certificate, lambda: self._rotation)
         self._measured.read(of_log, lambda: log)
+        self._health = HealthReport(
+            self.upstreams.router,
+            self.sources,
+            self._rotation,
+            self._measured.reloads,
+            wall_clock,
+            reactor.seconds,
+        )
         self._rules: Rules | None = None
         self._sites: list[Site] = []
         first = self.prepare(config)
@@ -209,12 +218,18 @@ class Gateway(MultiService):
             config.websocket,
             config.gateway.lease_host,
             page if config.metrics.listen is None else None,
+            self._details(config, rules),
         )
         parts = (upstreams, sources, rules, tree, page)
         served, certificate = self._prepare_tls(config)
         # Last: nothing may fail after it, since it is open from here on.
         sink = self._prepare_log(config.logging)
         return Prepared(config, left_out, *parts, served, certificate, sink)
+
+    def _details(self, config: Config, rules: Rules) -> IResource:
+        page = Details(self._health)
+        for_admins = guarded(page, rules, self._wall_clock, ADMIN_GUARDS)
+        return WithoutKeyHere(page, for_admins) if config.health.local_details else for_admins
 
     def _prepare_log(self, wanted: LoggingSection) -> LogQueue | None:
         """Another output, where it is another one."""

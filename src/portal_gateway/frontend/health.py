@@ -8,10 +8,11 @@ from twisted.web.resource import Resource
 
 from portal_gateway.frontend.request import Request
 
-__all__ = ["Health", "Ready"]
+__all__ = ["Health", "Ready", "answer_json"]
 
 
-def _answer(request: Request, status: HTTPStatus, told: object) -> bytes:
+def answer_json(request: Request, status: int, told: object) -> bytes:
+    """A small answer that nobody keeps."""
     request.setResponseCode(status)
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Cache-Control", b"no-store")
@@ -23,7 +24,7 @@ class Health(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         """Answer 200."""
-        return _answer(request, HTTPStatus.OK, {"status": "ok"})
+        return answer_json(request, HTTPStatus.OK, {"status": "ok"})
 
 
 class Ready(Resource):
@@ -43,6 +44,6 @@ class Ready(Resource):
         """Answer 200 or 503."""
         reasons = ["the gateway is stopping"] if request.site.draining else self._reasons()
         if not reasons:
-            return _answer(request, HTTPStatus.OK, {"status": "ready"})
+            return answer_json(request, HTTPStatus.OK, {"status": "ready"})
         told = {"status": "not_ready", "reasons": reasons}
-        return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, told)
+        return answer_json(request, HTTPStatus.SERVICE_UNAVAILABLE, told)

@@ -4,7 +4,8 @@
 
     /                     404
     ├── health            alive
-    │   └── ready         ready for traffic
+    │   ├── ready         ready for traffic
+    │   └── details       how every part is, for administrators
     ├── metrics           what is measured, where it has no listener of its own
     ├── whoami            who the caller is, behind those guards that find out and limit
     ├── peer/<lease>/…    LeaseSpace → the guards in their order → WebSocketProxy → ReverseProxy
@@ -81,10 +82,11 @@ def build_tree(
     websockets: WebSocketSection,
     lease_host: str | None = None,
     metrics: IResource | None = None,
+    details: IResource | None = None,
 ) -> IResource:
     """The whole tree for one configuration. ``clock`` is the reactor's.
 
-    ``metrics`` is what is at ``/metrics``, if anything is.
+    ``metrics`` is what is at ``/metrics``, ``details`` at ``/health/details``, if anything is.
     """
 
     def for_websockets_and(others: IResource) -> IResource:
@@ -99,6 +101,8 @@ def build_tree(
     health = Health()
     health.putChild(b"", Health())
     health.putChild(b"ready", Ready(reasons))
+    if details is not None:
+        health.putChild(b"details", details)
     root = NothingHere()
     root.putChild(b"health", health)
     if metrics is not None:

@@ -20,8 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import (
     Certificate,
+    DNSName,
     ExtendedKeyUsage,
     ExtensionNotFound,
+    IPAddress,
     SubjectAlternativeName,
     load_pem_x509_certificates,
 )
@@ -89,6 +91,16 @@ class ServerCertificate:
     def expires(self) -> datetime:
         """When the first certificate of the chain expires."""
         return min(certificate.not_valid_after_utc for certificate in self.chain)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names and addresses that it is for (RFC 6125 section 6.4)."""
+        try:
+            found = self.chain[0].extensions.get_extension_for_class(SubjectAlternativeName).value
+        except ExtensionNotFound:
+            return ()
+        addresses = map(str, found.get_values_for_type(IPAddress))
+        return (*found.get_values_for_type(DNSName), *addresses)
 
     def concerns(self, now: datetime) -> list[Concern]:
         """What an operator should look at."""

@@ -49,7 +49,8 @@ class Served(NamedTuple):
 
 
 class Rotation:
-    """Keeps ``contexts`` at what ``files`` say; ``expires`` is the end of what is served.
+    """Keeps ``contexts`` at what ``files`` say; ``expires`` is the end of what is served,
+    and ``names`` whom it is for.
 
     The first reading happens here, and raises `BadTLSFile`; after `start` whatever goes wrong is
     logged once, and what was there before is served on. Where somebody is to bring a certificate
@@ -101,11 +102,12 @@ class Rotation:
         self.contexts.current = served.context
         self._complaint = None if served.why is None else str(served.why)
         self.expires: datetime | None = None
+        self.names: tuple[str, ...] = ()
         if served.why is not None:
             reason = served.why.reason
             _log.warn("no certificate yet, TLS handshakes are refused: {why}", why=reason)
         elif served.material is not None:
-            self.expires = served.material.certificate.expires
+            self._note(served.material)
             self._warn(served.material)
 
     def start(self) -> None:
@@ -148,7 +150,7 @@ class Rotation:
             self._complain(str(error))
             return
         self.contexts.current = context
-        self.expires = material.certificate.expires
+        self._note(material)
         self._made = self._clock.seconds()
         self._complaint = None
         if changed:
@@ -157,6 +159,10 @@ class Rotation:
                 expires=material.certificate.expires.isoformat(),
             )
         self._warn(material)
+
+    def _note(self, material: TLSMaterial) -> None:
+        self.expires = material.certificate.expires
+        self.names = material.certificate.names
 
     def _complain(self, why: str) -> None:
         if why != self._complaint:

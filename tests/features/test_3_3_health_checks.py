@@ -1,0 +1,173 @@
+"""Feature 3.3: health for probes and for people."""
+
+import json
+
+import pytest
+
+from portal_gateway import __version__
+from portal_gateway.observe.memory import Memory, memory_now
+from tests.frontend.gateway_world import CONFIG, World, head_of
+
+ADMIN = "sk_live_admin_0123"
+
+WITH_ADMIN = CONFIG.replace(
+    "auth:\n  keys:\n", f'auth:\n  keys:\n    - {{key: "{ADMIN}", id: ops, scopes: [admin]}}\n'
+)
+
+LOCAL = WITH_ADMIN + "health: {local_details: true}\n"
+
+RELAYS = WITH_ADMIN.partition("leases:")[0] + (
+    "portal: {relays: [{url: 'ws://127.0.0.1:4017/relay'}]}\n"
+)
+
+
+@pytest.fixture
+def worlds():
+    made = []
+
+    def make(config=WITH_ADMIN, **options):
+        made.append(World(config, **options))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.stop()
+
+
+def answer(wire):
+    first, _, body = head_of(wire.received)
+    return int(first.split()[1]), json.loads(body)
+
+
+def details(world, key=ADMIN, **options):
+    return answer(world.ask("/health/details", key=key, **options))
+
+
+def test_liveness_always_returns_quickly(worlds):
+    """It asks nobody: it is the same while nothing upstream is there."""
+    for world in (worlds(), worlds(RELAYS)):
+        assert answer(world.ask("/health", key=None)) == (200, {"status": "ok"})
+
+
+def test_readiness_checks_dependencies(worlds):
+    world = worlds(RELAYS)
+    status, told = answer(world.ask("/health/ready", key=None))
+    assert (status, told["status"]) == (503, "not_ready")
+    assert told["reasons"] == ["no relay session is up and no plain origin is configured"]
+    assert answer(worlds().ask("/health/ready", key=None)) == (200, {"status": "ready"})
+
+
+def test_detailed_health_requires_auth(worlds):
+    world = worlds()
+    assert details(world, key=None)[0] == 401
+    assert details(world, key="sk_live_abc123...")[1]["error"] == "insufficient_scope"
+    assert details(world)[0] == 200
+
+
+def test_the_details(worlds):
+    world = worlds()
+    world.reactor.advance(90)
+    status, told = details(world)
+    assert (status, told["status"]) == (200, "healthy")
+    assert told["checks"].pop("memory_usage") == memory_now().used
+    assert told["checks"] == {
+        "portal_connection": "not_configured",
+        "redis_connection": "not_configured",
+        "database_connection": "not_configured",
+        "certificate": "not_configured",
+        "configuration": "ok",
+    }
+    assert (told["version"], told["uptime_seconds"]) == (__version__, 90)
+    assert told["memory"]["resident_bytes"] < told["memory"]["limit_bytes"]
+    assert told["configuration"]["generation"] == 1
+    assert (told["relays"], told["leases"], told["certificates"]) == ([], 0, [])
+
+
+def test_a_relay_that_is_away(worlds):
+    world = worlds(RELAYS)
+    status, told = details(world)
+    assert (status, told["status"]) == (503, "unhealthy")
+    assert told["checks"]["portal_connection"] == "down"
+    (relay,) = told["relays"]
+    assert (relay["relay"], relay["state"], relay["round_trip_ms"]) == (
+        "127.0.0.1:4017",
+        "waiting",
+        None,
+    )
+    assert relay["last_loss"] == "refused"
+
+
+def test_a_reload_that_failed_is_told(worlds):
+    world = worlds()
+    assert not world.reconfigure("gateway: [")
+    told = details(world)[1]
+    assert told["status"] == "degraded"
+    assert told["checks"]["configuration"] == "last_reload_failed"
+    assert told["configuration"]["failed_reloads"] == 1
+    assert world.reconfigure(WITH_ADMIN)
+    told = details(world)[1]
+    assert (told["status"], told["configuration"]["generation"]) == ("healthy", 2)
+
+
+def test_redis_that_is_away(worlds):
+    redis = 'rate_limit: {storage: {type: redis, redis: {addr: "127.0.0.1:6379", password: hush}}}'
+    world = worlds(WITH_ADMIN + redis)
+    told = details(world)[1]
+    assert (told["status"], told["checks"]["redis_connection"]) == ("degraded", "down")
+    assert "hush" not in json.dumps(told)
+    assert "6379" not in json.dumps(told)
+
+
+def test_a_database_that_was_asked(worlds, tmp_path):
+    world = worlds(WITH_ADMIN + "quotas: {daily: {default: {requests: 5}}}\n", directory=tmp_path)
+    assert details(world)[1]["checks"]["database_connection"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("host", "fields", "status"),
+    [
+        ("127.0.0.1", [], 200),
+        ("::1", [], 200),
+        ("192.0.2.1", [], 401),
+        # A proxy on this machine brings others.
+        ("127.0.0.1", ["X-Forwarded-For: 192.0.2.1"], 401),
+        ("127.0.0.1", ["X-Forwarded-For: 127.0.0.1"], 401),
+        ("127.0.0.1", ["Forwarded: for=127.0.0.1"], 401),
+        ("127.0.0.1", ["Via: 1.1 nginx"], 401),
+    ],
+)
+def test_clients_on_this_machine_need_no_key_where_that_is_configured(worlds, host, fields, status):
+    world = worlds(LOCAL)
+    assert details(world, key=None, host=host, fields=fields)[0] == status
+    assert details(worlds(), key=None, host=host, fields=fields)[0] == 401
+
+
+def test_k8s_probes_work_correctly(worlds):
+    """From the first moment of a drain on it is not ready, while it is alive and serves."""
+    config = WITH_ADMIN.replace("gateway:", "gateway:\n  drain: {grace: 1s, timeout: 2s}")
+    world = worlds(config)
+    wire, other = world.connect(), world.connect()
+    world.gateway.site.drain()
+    assert answer(world.ask("/health/ready", key=None, wire=wire))[0] == 503
+    assert details(world, wire=other) == (503, details_of(other))
+
+
+def details_of(wire):
+    told = answer(wire)[1]
+    assert told["status"] == "draining"
+    return told
+
+
+def test_the_limit_of_a_container_counts(tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    page = memory_now().resident and 4096
+    (tmp_path / "proc/self/statm").write_text("900 250 30 4 0 100 0\n")
+    limit = tmp_path / "sys/fs/cgroup/memory.max"
+    limit.write_text("max\n")
+    assert memory_now(tmp_path).resident == 250 * page
+    limit.write_text(f"{1000 * page}\n")
+    assert memory_now(tmp_path) == Memory(250 * page, 1000 * page)
+    assert memory_now(tmp_path).used == "25%"
+    (tmp_path / "proc/self/statm").unlink()
+    assert memory_now(tmp_path) == Memory(0, 1)
