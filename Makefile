@@ -18,7 +18,7 @@ help:
 	@echo "make docs   these documents as HTML, in build/docs/html"
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
 	@echo "make bench-streams  a large download, events on 500 streams, idle WebSockets"
-	@echo "make soak   slow clients, h2spec, restarts under load, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
+	@echo "make soak   slow clients, h2spec, drains and restarts under load, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
 	@echo "make image-wheels  what the image installs has wheels for both architectures, and its size"
 	@echo "make modules  write again what stands in docs/ and is made from the code"
 	@echo "make proto  generate the protobuf code again"
@@ -77,7 +77,8 @@ bench-streams: compiled
 soak: .venv/.dev-installed
 	tests/soak/install-tools.sh
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/soak/soak_slow_clients.py \
-		tests/soak/soak_slow_streams.py tests/soak/soak_h2spec.py tests/soak/soak_metrics.py
+		tests/soak/soak_slow_streams.py tests/soak/soak_h2spec.py tests/soak/soak_metrics.py \
+		tests/soak/soak_drain.py
 	PORTAL_GATEWAY_RESTARTS=20 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/integration/test_restarts.py
 	PORTAL_GATEWAY_RELOADS=200 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/integration/test_reload.py
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -p tests.soak.repeating --repeat $(SOAK_REPEAT) \

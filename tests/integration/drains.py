@@ -8,12 +8,15 @@ import random
 import signal
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.integration.ledger import Balance, Entry
 from tests.integration.ledger_client import FaultyUpstream, Load, Socket, Stream
+from tests.integration.ledger_http2 import ANY_STREAM, Http2, client_context
 from tests.integration.programs import Gateway, wait_until
+from tests.tls.tls_world import Certified
 
 __all__ = [
     "Busy",
@@ -24,7 +27,11 @@ __all__ = [
     "check_race",
     "gateway_for",
     "race",
+    "race_http2",
 ]
+
+DELAYS = (0, 0, 0.002, 0.02, 0.1)
+"""Seconds that the upstream takes in a race, each as likely as the others."""
 
 BODY = b"a body that is longer than its half " * 100
 
@@ -55,15 +62,24 @@ class Ended(NamedTuple):
 
 
 def gateway_for(
-    upstream: FaultyUpstream, directory: Path, *, grace: str = "0s", timeout: str = "30s"
+    upstream: FaultyUpstream,
+    directory: Path,
+    *,
+    grace: str = "0s",
+    timeout: str = "30s",
+    secure: bool = False,
 ) -> Gateway:
-    return Gateway(
-        {
-            "gateway": {"listen": "127.0.0.1:0", "drain": {"grace": grace, "timeout": timeout}},
-            "leases": {"tool": {"url": f"http://{upstream.address}"}},
-        },
-        directory,
-    )
+    section: dict[str, object] = {
+        "listen": "127.0.0.1:0",
+        "drain": {"grace": grace, "timeout": timeout},
+    }
+    if secure:
+        now = datetime.now(UTC)
+        root = Certified("the root", authority=True, now=now)
+        Certified("first", root, now=now).write(directory)
+        section["tls"] = {"cert_file": "cert.pem", "key_file": "key.pem"}
+    leases = {"tool": {"url": f"http://{upstream.address}"}}
+    return Gateway({"gateway": section, "leases": leases}, directory)
 
 
 def busy_drain(directory: Path, busy: Busy, *, seed: int = 1) -> Ended:
@@ -160,7 +176,6 @@ class Race(NamedTuple):
     status: int
     before: Counter[str]
     after: Counter[str]
-    entries: list[Entry]
 
 
 def race(
@@ -187,7 +202,7 @@ def race(
                     address,
                     signalled + choose.uniform(-spread, spread),
                     kept=number < kept,
-                    delay=choose.choice((0, 0, 0.002, 0.02, 0.1)),
+                    delay=choose.choice(DELAYS),
                 )
             )
             for number in range(kept + new)
@@ -196,13 +211,59 @@ def race(
         gateway.signal(signal.SIGTERM)
         entries = [each.result(40) for each in fired]
         status = gateway.process.wait(40)
-        balance = load.ledger.balance(upstream.seen())
-        lost = {entry.id for entry in balance.lost}
-        before, after = Counter[str](), Counter[str]()
-        for entry in entries:
-            told = f"{entry.why}{' kept' if entry.kept else ''}{' LOST' * (entry.id in lost)}"
-            (before if entry.begun < signalled else after)[told] += 1
-        return Race(balance, status, before, after, entries)
+        return _raced(load.ledger.balance(upstream.seen()), status, entries, signalled)
+
+
+def _raced(balance: Balance, status: int, entries: list[Entry], signalled: float) -> Race:
+    lost = {entry.id for entry in balance.lost}
+    before, after = Counter[str](), Counter[str]()
+    for entry in entries:
+        told = f"{entry.why}{' kept' if entry.kept else ''}{' LOST' * (entry.id in lost)}"
+        (before if entry.begun < signalled else after)[told] += 1
+    return Race(balance, status, before, after)
+
+
+def race_http2(
+    upstream: FaultyUpstream,
+    directory: Path,
+    *,
+    connections: int,
+    streams: int,
+    grace: str = "0s",
+    spread: float = 0.05,
+    seed: int = 1,
+) -> Race:
+    """The same over HTTP/2: so many POSTs on each connection, after one that was answered.
+
+    That the last stream which a GOAWAY names is the last that was begun, is asserted here.
+    """
+    choose = random.Random(seed)
+    upstream.seen(forget=True)
+    gateway = gateway_for(upstream, directory, grace=grace, secure=True)
+    with gateway, Load() as load:
+        them = load.wait(_open_http2(load, gateway.address, connections))
+        signalled = time.monotonic() + spread + 0.1
+        fired = [
+            load.start(
+                _fire_http2(
+                    them[number % connections],
+                    signalled + choose.uniform(-spread, spread),
+                    delay=choose.choice(DELAYS),
+                )
+            )
+            for number in range(connections * streams)
+        ]
+        asyncio.run(_until(signalled))
+        gateway.signal(signal.SIGTERM)
+        entries = [each.result(40) for each in fired]
+        status = gateway.process.wait(40)
+        load.wait(_close_http2(them))
+        for connection in them:
+            # At first no last stream is named, then the last one that was begun.
+            *first, last = connection.last_streams
+            assert set(first) <= {ANY_STREAM}, connection.last_streams
+            assert last <= connection.highest, (last, connection.highest)
+        return _raced(load.ledger.balance(upstream.seen()), status, entries, signalled)
 
 
 async def _until(moment: float) -> None:
@@ -212,3 +273,21 @@ async def _until(moment: float) -> None:
 async def _fire(load: Load, address: str, due: float, *, kept: bool, delay: float) -> Entry:
     await _until(due)
     return await load.ask(address, f"/peer/tool/echo?delay={delay}", BODY, kept=kept, due=due)
+
+
+async def _open_http2(load: Load, address: str, count: int) -> list[Http2]:
+    """So many connections, each of which has had an answer."""
+    context = client_context()
+    them = [await Http2.open(address, context, load.ledger) for _ in range(count)]
+    await asyncio.gather(*(each.ask("/peer/tool/echo", BODY) for each in them))
+    return them
+
+
+async def _fire_http2(connection: Http2, due: float, *, delay: float) -> Entry:
+    await _until(due)
+    return await connection.ask(f"/peer/tool/echo?delay={delay}", BODY, due)
+
+
+async def _close_http2(them: list[Http2]) -> None:
+    for each in them:
+        await each.close()
