@@ -54,7 +54,7 @@ class Request(StreamingRequest):
     ``prepath`` and ``postpath`` are the decoded segments before and after the Resource.
     """
 
-    route: "Route | GatewayError | None" = None
+    route: "Route | GatewayError | None"
     """The way to the lease that the request is for, or why there is none; set by a guard."""
 
     code = _OK
@@ -71,6 +71,8 @@ class Request(StreamingRequest):
 
     def __init__(self, stream: Stream, site: "Site", head: RequestHead, exchange: Exchange) -> None:
         super().__init__(stream, site, head, exchange)
+        # Not in the class: compiled, the attribute would have no value until it is set.
+        self.route = None
         self.method = head.method
         self.uri = head.target
         self.path = path = head.target.partition(b"?")[0]
