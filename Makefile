@@ -80,7 +80,7 @@ soak: .venv/.dev-installed
 		tests/soak/soak_slow_streams.py tests/soak/soak_h2spec.py tests/soak/soak_metrics.py \
 		tests/soak/soak_drain.py
 	PORTAL_GATEWAY_RESTARTS=20 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/integration/test_restarts.py
-	PORTAL_GATEWAY_RELOADS=200 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/integration/test_reload.py
+	PORTAL_GATEWAY_RELOADS=200 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/integration/test_reload_under_load.py
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -p tests.soak.repeating --repeat $(SOAK_REPEAT) \
 		tests/frontend/test_streams.py tests/relay/test_http_client_streams.py \
 		tests/integration/test_openai_client.py
