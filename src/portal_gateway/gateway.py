@@ -39,7 +39,7 @@ from portal_gateway.frontend.routes import build_tree
 from portal_gateway.frontend.rules import make_rate_limiter, make_rules, make_trusted_proxies
 from portal_gateway.frontend.site import Site
 from portal_gateway.frontend.sources import PreparedSources, Sources
-from portal_gateway.frontend.withdrawal import make_judge, withdraw
+from portal_gateway.frontend.withdrawal import make_judge, withdraw, withdraw_by_keys
 from portal_gateway.observe.log_queue import LogQueue
 from portal_gateway.observe.logs import Log
 from portal_gateway.observe.request_ids import request_id
@@ -290,6 +290,15 @@ class Gateway(MultiService):
             listener.use(config.gateway.drain)
         self._use_rules(prepared)
 
+    def _use_stored_keys(self, rules: Rules) -> None:
+        """Have requests under way end with their keys in the database."""
+        stored = rules.stored_keys
+        if stored is not None:
+            judge = make_judge(rules, rules)
+            stored.on_change = lambda key_ids: withdraw_by_keys(
+                self.site.requests(), stored, key_ids, judge, self._wall_clock
+            )
+
     def _use_tls(self, prepared: Prepared) -> None:
         before, self.certificate = self.certificate, prepared.certificate
         rotation = self._rotation
@@ -310,6 +319,7 @@ class Gateway(MultiService):
 
     def _use_rules(self, prepared: Prepared) -> None:
         before, self._rules = self._rules, prepared.rules
+        self._use_stored_keys(prepared.rules)
         self._measured.use(prepared.config.metrics, prepared.page)
         self.site.resource = self._with_challenges(prepared.tree)
         if self._redirect is not None:

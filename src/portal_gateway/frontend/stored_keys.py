@@ -62,7 +62,8 @@ class Listening(Protocol):
 class StoredKeys(MultiService):
     """Looks keys up in ``database``, and remembers them for ``ttl`` seconds.
 
-    ``listen`` makes what calls a function when the database has changes to tell of.
+    ``listen`` makes what calls a function when the database has changes to tell of. ``on_change``
+    hears of the ids of keys that are another now, ``None`` for any.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class StoredKeys(MultiService):
         self._under_way: Deferred[None] | None = None
         self._poll_again = False
         self._listening = None if listen is None else listen(self._heard)
+        self.on_change: Callable[[tuple[str, ...] | None], object] = lambda _key_ids: None
         self.available = True
 
     # For the guard.
@@ -100,7 +102,10 @@ class StoredKeys(MultiService):
         """
         if not is_generated_key(key):
             return UNKNOWN_KEY.verdict(now)
-        digest = key_digest(key)
+        return self.look_up_again(key_digest(key), now)
+
+    def look_up_again(self, digest: bytes, now: float) -> Found | Deferred[Found]:
+        """The same for a key that was found before, of which only the SHA-256 was kept."""
         entry = self._cache.find(digest, self._seconds())
         if entry is not None:
             return self._verdict(entry, now)
@@ -190,6 +195,8 @@ class StoredKeys(MultiService):
         if first or changes.key_ids != ():
             self._changes += 1
             self._cache.changed(None if first else changes.key_ids)
+        if not first and changes.key_ids != ():
+            self.on_change(changes.key_ids)
 
     def _away(self, failure: Failure) -> None:
         failure.trap(DatabaseUnavailable)

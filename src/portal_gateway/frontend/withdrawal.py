@@ -1,17 +1,26 @@
 """What becomes of requests under way when the rules change.
 
-They go on, but for those whose caller would not be let in any more: a key was revoked, a rule lost.
+They go on, but for those whose caller would not be let in any more: a key was revoked, in the file
+or in the database, or a rule lost.
 Those end with the refusal that a new request would get: as the answer where none has begun, else as
 the last words that the protocol has room for.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
 
 from portal_gateway.errors import GatewayError, fault
+from portal_gateway.exchange import Caller
 from portal_gateway.frontend.guards import ASKED_AGAIN, ASKED_AGAIN_AT_LEASES, MakeRule, Rule, Rules
 from portal_gateway.frontend.request import Request
 
-__all__ = ["make_judge", "withdraw"]
+if TYPE_CHECKING:
+    from portal_gateway.frontend.stored_keys import StoredKeys
+
+__all__ = ["make_judge", "withdraw", "withdraw_by_keys"]
 
 Judge = Callable[[Request, float], GatewayError | None]
 
@@ -39,6 +48,39 @@ def make_judge(before: Rules, after: Rules) -> Judge:
         return None if later is None else later(request, now)
 
     return judge
+
+
+def withdraw_by_keys(
+    requests: Iterable[Request],
+    stored: "StoredKeys",
+    key_ids: tuple[str, ...] | None,
+    judge: Judge,
+    wall_clock: Callable[[], float],
+) -> None:
+    """Ask again about requests with those keys of a database (``None``: with any of them).
+
+    A key that cannot be looked up now ends nothing: it may be as good as before.
+    """
+
+    def found_again(found: Caller | GatewayError, request: Request) -> None:
+        if request.over:
+            return
+        if isinstance(found, Caller):
+            request.exchange.caller = found
+            withdraw([request], judge, wall_clock())
+        elif found.cause.status == HTTPStatus.UNAUTHORIZED:
+            request.withdraw(found)
+
+    for request in list(requests):
+        caller = request.exchange.caller
+        if request.over or request.route is None or caller is None or caller.source != "database":
+            continue
+        if key_ids is None or caller.key_id in key_ids:
+            found = stored.look_up_again(caller.digest, wall_clock())
+            if isinstance(found, Deferred):
+                found.addCallback(found_again, request)
+            else:
+                found_again(found, request)
 
 
 def _made(guards: Sequence[MakeRule], rules: Rules) -> list[Rule]:
