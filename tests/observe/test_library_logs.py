@@ -1,6 +1,7 @@
 """What libraries and threads have to say goes where everything goes."""
 
 import logging
+import sys
 import threading
 
 import pytest
@@ -52,6 +53,13 @@ def test_a_record_that_cannot_be_formatted_is_told_as_it_is(heard):
     (event,) = heard
     assert event["log_level"] is LogLevel.critical
     assert event["log_text"] == "%d"
+
+
+def test_a_thread_that_exits_is_no_failure(heard):
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+    assert heard == []
 
 
 def test_a_thread_that_fails_is_told(heard):

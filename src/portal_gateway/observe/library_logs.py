@@ -44,7 +44,7 @@ class LibraryLog(logging.Handler):
 
 def _thread_failed(arguments: threading.ExceptHookArgs) -> None:
     value = arguments.exc_value
-    if value is not None:
+    if value is not None and not isinstance(value, SystemExit):
         failure = Failure(value, arguments.exc_type, arguments.exc_traceback)
         _log.failure("a thread failed", failure)
 
