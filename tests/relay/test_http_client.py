@@ -23,6 +23,35 @@ def bench():
     bench.check_clean()
 
 
+# Defects of ours.
+
+
+def failing():
+    raise RuntimeError("a defect")
+
+
+@pytest.mark.parametrize("call", ["head", "data"])
+def test_a_defect_while_an_answer_is_passed_on_ends_it_and_names_the_request(
+    bench, tracebacks, call
+):
+    sink = RecordingSink({call: failing})
+    bench.request(sink=sink, headers=[(b"Host", b"lease"), (b"X-Request-ID", b"req_1")])
+    line = bench.endpoint.accept()
+    line.answer()
+    assert sink.code == "internal_error"
+    assert line.aborted
+    assert [event["request_id"] for event in tracebacks] == ["req_1"]
+    tracebacks.clear()
+
+
+def test_a_defect_behind_the_end_of_an_answer_is_for_the_transport_too(bench, tracebacks):
+    _, _, line = bench.connected(sink=RecordingSink({"end": failing}))
+    with pytest.raises(RuntimeError, match="a defect"):
+        line.answer()
+    assert [event["request_id"] for event in tracebacks] == [None]
+    tracebacks.clear()
+
+
 # The request as written.
 
 

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError, fault
@@ -37,6 +38,8 @@ __all__ = [
     "UpgradeSink",
     "UpstreamExchange",
 ]
+
+_log = Logger()
 
 IDEMPOTENT_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods whose request may be sent twice (RFC 9110 section 9.2.2). TRACE is refused elsewhere."""
@@ -309,6 +312,12 @@ class UpstreamExchange:
         except BadResponse as error:
             detail = f"The lease's response is not valid HTTP/1.1: {error}."
             self.fail(fault("upstream_protocol_error", detail))
+        except Exception:
+            # The transport would log it, too, but not know whose request it was.
+            _log.failure("an answer could not be passed on", request_id=self.request_id)
+            if self._over:
+                raise
+            self.fail(fault("internal_error", "The gateway failed to pass the answer on."))
 
     def connection_lost(self, reason: Failure) -> None:
         """The connection has ended."""
