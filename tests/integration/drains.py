@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.integration.calls import Client
 from tests.integration.ledger import Balance, Entry
 from tests.integration.ledger_client import FaultyUpstream, Load, Socket, Stream
 from tests.integration.ledger_http2 import ANY_STREAM, Http2, client_context
-from tests.integration.programs import Gateway, wait_until
+from tests.integration.programs import API_KEY, Gateway, wait_until
 from tests.tls.tls_world import Certified
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "gateway_for",
     "race",
     "race_http2",
+    "used_after",
 ]
 
 DELAYS = (0, 0, 0.002, 0.02, 0.1)
@@ -49,7 +51,11 @@ class Busy(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """What a drain was; ``seconds`` from the signal to the end of the process."""
+    """What a drain was; ``seconds`` from the signal to the end of the process.
+
+    ``last_answer`` is that of the requests, seconds after the signal, ``logged`` the lines of the
+    access log.
+    """
 
     balance: Balance
     status: int
@@ -58,6 +64,7 @@ class Ended(NamedTuple):
     sockets: list[Socket]
     signalled: float
     last_answer: float
+    logged: int
 
 
 def gateway_for(
@@ -78,7 +85,16 @@ def gateway_for(
         Certified("first", root, now=now).write(directory)
         section["tls"] = {"cert_file": "cert.pem", "key_file": "key.pem"}
     leases = {"tool": {"url": f"http://{upstream.address}"}}
-    return Gateway({"gateway": section, "leases": leases}, directory)
+    quotas = {"monthly": {"default": {"requests": 1_000_000}}}
+    return Gateway({"gateway": section, "leases": leases, "quotas": quotas}, directory)
+
+
+def used_after(directory: Path) -> int:
+    """The requests that a gateway which has ended there had counted, as the next one knows."""
+    with FaultyUpstream() as upstream, gateway_for(upstream, directory) as gateway:
+        with Client(gateway.address, key=API_KEY) as client:
+            used: int = client.request("GET", "/whoami").json["quotas"][0]["requests"]["used"]
+        return used
 
 
 def busy_drain(directory: Path, busy: Busy, *, seed: int = 1) -> Ended:
@@ -130,6 +146,7 @@ def busy_drain(directory: Path, busy: Busy, *, seed: int = 1) -> Ended:
             sockets,
             signalled,
             max(ends) - signalled,
+            gateway.count_lines('"message": "request_completed"'),
         )
 
 
@@ -147,6 +164,8 @@ def check_busy(busy: Busy, ended: Ended) -> None:
     for socket in ended.sockets:
         assert (socket.end, socket.code, socket.wrong) == ("complete", 1001, 0), socket
         assert socket.ended - ended.signalled < 3
+    # The log was written to its end.
+    assert ended.logged == ended.balance.answered + busy.streams + busy.sockets
 
 
 def check_race(raced: "Race", *, in_grace: bool) -> None:

@@ -11,6 +11,7 @@ from tests.integration.drains import (
     check_race,
     race,
     race_http2,
+    used_after,
 )
 from tests.integration.ledger_client import FaultyUpstream
 
@@ -30,6 +31,8 @@ def test_all_that_is_under_way_ends_well(tmp_path):
     )
     check_busy(BUSY, ended)
     assert ended.seconds <= 30
+    # The use that quotas count was written down.
+    assert used_after(tmp_path) == ended.logged
 
 
 @pytest.mark.parametrize(
