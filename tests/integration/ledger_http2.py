@@ -62,10 +62,13 @@ class Stream:
 
 @dataclass
 class Http2:
-    """One connection; ``last_streams`` are what GOAWAYs named, in their order."""
+    """One connection; without ``context`` it is plain TCP.
+
+    ``last_streams`` are what GOAWAYs named, in their order, ``highest`` is the last that was begun.
+    """
 
     address: str
-    context: ssl.SSLContext
+    context: ssl.SSLContext | None
     ledger: Ledger
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -82,7 +85,7 @@ class Http2:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def open(cls, address: str, context: ssl.SSLContext, ledger: Ledger) -> Self:
+    async def open(cls, address: str, context: ssl.SSLContext | None, ledger: Ledger) -> Self:
         """Raises OSError where nobody listens."""
         host, _, port = address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
