@@ -14,6 +14,7 @@ from portal_gateway.frontend.deadlines import CROSSING_TIME, LAST_HEAD
 from portal_gateway.frontend.limits import LIMIT_NAMES, ChannelLimits
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.site import FAREWELL_TIME
+from portal_gateway.relay.route import Route
 from portal_gateway.testing.transports import connect
 from tests.frontend.serving import GET, HOST, Client, Noting, Served, read_responses
 
@@ -379,7 +380,7 @@ def test_a_header_that_stops_in_the_middle_does_not_keep_what_stops() -> None:
 
 def routed(request: Request) -> None:
     """As the guards leave a request that they let to a lease."""
-    request.route = object()  # type: ignore[assignment] # nobody goes there
+    request.route = Route({}.__getitem__, "key", ("tool",))
 
 
 def test_what_lasts_is_told_before_the_end() -> None:
