@@ -81,6 +81,22 @@ def test_an_id_that_is_none_is_replaced(offered):
     assert KEY not in world.log_text.getvalue()
 
 
+def test_an_output_that_cannot_be_opened_leaves_everything_as_it_was(tmp_path):
+    asked = []
+
+    def refuse(logging):
+        asked.append(logging.output)
+        raise PermissionError(13, "Permission denied")
+
+    world = World(directory=tmp_path)
+    world.gateway._log.open_sink = refuse
+    assert not world.reconfigure(CONFIG + "logging: {output: a.log, query: true}\n")
+    assert asked == [tmp_path / "a.log"]
+    world.ask("/nothing?a=b")
+    (line,) = lines_of(world)
+    assert line["path"] == "/nothing"
+
+
 def test_a_query_is_written_without_its_secrets_where_that_is_configured():
     world = World(CONFIG + "logging: {query: true}\n")
     world.ask("/nothing?page=2&access_token=canary&q=a%20b")

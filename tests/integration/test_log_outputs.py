@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -145,6 +146,26 @@ def test_a_full_disk_stops_no_request(tmp_path):
         with Client(gateway.address) as client:
             assert ask(client, 50) < SLOWEST
         gateway.end()
+
+
+def test_a_file_that_can_grow_no_more_for_a_while_loses_nothing(tmp_path):
+    """A limit for the size of files cuts a write where it is, as a disk does that is full."""
+    log = tmp_path / "gateway.log"
+    logging = {"output": str(log)}
+    with Gateway({"logging": logging, "auth": {"keys": []}}, tmp_path) as gateway:
+        with Client(gateway.address) as client:
+            ask(client, 20)
+            limits = resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE)
+            full = log.stat().st_size + 5000
+            resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (full, limits[1]))
+            assert ask(client, 100) < SLOWEST
+            wait_until(lambda: log.stat().st_size == full, 10, "a full file")
+            assert not log.read_bytes().endswith(b"\n")
+            assert ask(client, 20) < SLOWEST
+            resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, limits)
+        assert gateway.stop() == 0
+    found = [event["request_id"] for event in requests_of(log.read_text("ascii").splitlines())]
+    assert len(found) == len(set(found)) == 140
 
 
 @pytest.fixture

@@ -237,6 +237,20 @@ def test_a_cut_line_is_ended_in_the_file_that_was_renamed(path, disk):
     assert path.read_bytes() == b"next\n"
 
 
+def test_a_line_that_was_cut_on_a_disk_that_stays_full_is_written_again_elsewhere(path, disk):
+    output = LogFile(path)
+    disk.room = 5
+    output.write(LINE)
+    path.unlink()
+    disk.room = 0
+    with pytest.raises(OSError, match="No space"):
+        output.write(b"next\n")
+    disk.room = 1000
+    output.write(b"next\n")
+    output.close()
+    assert path.read_bytes() == LINE + b"next\n"
+
+
 def test_lines_for_a_pipe_go_in_pieces_that_nobody_can_write_into(monkeypatch):
     pieces = []
     monkeypatch.setattr(os, "write", lambda _descriptor, data: pieces.append(data) or len(data))

@@ -74,6 +74,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._size = 0
+        self._line = b""
         self._rest = b""
 
     def write(self, descriptor: int, data: bytes) -> bytes:
@@ -84,6 +85,7 @@ class _Lines:
         if not left or data[done - 1 : done] == b"\n":
             return left
         end = left.index(b"\n") + 1
+        self._line = data[data.rfind(b"\n", 0, done) + 1 : done + end]
         self._rest = left[:end]
         self._size = os.fstat(descriptor).st_size
         return left[end:]
@@ -93,13 +95,18 @@ class _Lines:
         while self._rest:
             if os.fstat(descriptor).st_size != self._size:
                 # Somebody else has written there: the line stays cut, and ends.
-                self._rest = b"\n"
+                self._line = self._rest = b"\n"
             self._rest = self._rest[_put(descriptor, self._rest) :]
             self._size = os.fstat(descriptor).st_size
 
-    def forget(self) -> None:
-        """Go on in another file."""
-        self._rest = b""
+    def leave(self, descriptor: int) -> bytes:
+        """Go on in another file: gives the line that could not be completed in this one."""
+        try:
+            self.mend(descriptor)
+        except OSError:
+            self._rest = b""
+            return self._line.removeprefix(b"\n")
+        return b""
 
 
 class LogStream:
@@ -159,6 +166,7 @@ class LogFile:
         self._keep = keep
         self._descriptor = self._open()
         self._lines = _Lines()
+        self._again = b""
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -167,7 +175,8 @@ class LogFile:
     def write(self, data: bytes) -> bytes:
         """As `Output`."""
         self._follow()
-        left = self._lines.write(self._descriptor, data)
+        left = self._lines.write(self._descriptor, self._again + data)
+        self._again = b""
         if self._rotate_size is not None and not left:
             self._rotate(self._rotate_size)
         return left
@@ -190,9 +199,7 @@ class LogFile:
             if not os.fstat(self._descriptor).st_nlink:
                 raise
             return
-        with suppress(OSError):
-            self._lines.mend(self._descriptor)
-        self._lines.forget()
+        self._again = self._lines.leave(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = descriptor
 
