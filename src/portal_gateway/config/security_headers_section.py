@@ -26,7 +26,7 @@ _NOT_THESE: Final = frozenset(
 """Fields with a meaning for the answer itself; of these none can be the same on all."""
 
 
-@reads("name of a header field")
+@reads("the name of a header field")
 def _name(value: Value) -> str:
     found = text(value, expected="the name of a header field").text
     if not _NAME.fullmatch(found):
