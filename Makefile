@@ -78,7 +78,7 @@ soak: .venv/.dev-installed
 	tests/soak/install-tools.sh
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/soak/soak_slow_clients.py \
 		tests/soak/soak_slow_streams.py tests/soak/soak_h2spec.py tests/soak/soak_metrics.py \
-		tests/soak/soak_drain.py
+		tests/soak/soak_drain.py tests/soak/soak_log_outputs.py
 	PORTAL_GATEWAY_RESTARTS=20 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/integration/test_restarts.py
 	PORTAL_GATEWAY_RELOADS=200 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/integration/test_reload_under_load.py
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -p tests.soak.repeating --repeat $(SOAK_REPEAT) \

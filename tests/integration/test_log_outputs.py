@@ -30,10 +30,11 @@ SLOWEST = 2.0
 class Piped:
     """A gateway whose standard error is ``stderr``; its end is asserted."""
 
-    def __init__(self, tmp_path, stderr):
+    def __init__(self, tmp_path, stderr, **more):
         configuration = {
             "gateway": {"listen": "127.0.0.1:0"},
-            "auth": {"keys": [{"id": "tester", "key": API_KEY, "scopes": ["admin"]}]},
+            "auth": {"keys": [{"id": "tester", "key": API_KEY, "scopes": ["admin", "read"]}]},
+            **more,
         }
         file = tmp_path / "gateway.yaml"
         file.write_text(yaml.safe_dump(configuration), encoding="utf-8")
