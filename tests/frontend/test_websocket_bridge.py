@@ -11,6 +11,7 @@ from websocket_world import (
     PONG,
     TEXT,
     Frame,
+    Side,
     Sockets,
     close,
     deflated,
@@ -276,6 +277,27 @@ def test_a_gateway_that_stops_closes_both_with_1001():
     assert stopped
     assert client.ended
     assert lease.ended
+    assert world.reactor.getDelayedCalls() == []
+
+
+def test_one_that_opens_while_the_gateway_stops_is_closed_with_1001_too():
+    world = Sockets()
+    wire = world.ask_upgrade()
+    stopped = []
+    world.gateway.stopService().addBoth(stopped.append)
+    world.reactor.settle()
+    origin = world.accept()
+    world.reactor.advance(0)
+    assert wire.received.startswith(b"HTTP/1.1 101 ")
+    client = Side(world, wire, is_client=True)
+    lease = Side(world, origin, is_client=False)
+    for side in (client, lease):
+        side._read = side.wire.received.index(b"\r\n\r\n") + 4
+    assert client.frames == [Frame(CLOSE, close(1001, b"The gateway is stopping"))]
+    assert lease.frames == [Frame(CLOSE, close(1001, b"The gateway is stopping"))]
+    client.send(Frame(CLOSE, close(1001)))
+    lease.send(Frame(CLOSE, close(1001)))
+    assert stopped
     assert world.reactor.getDelayedCalls() == []
 
 

@@ -300,8 +300,11 @@ class HTTPChannel(Protocol):
 
     def take_over(self, request: Request) -> TakenStream:
         """The request under way is answered with 101: HTTP ends here, the deadlines stay."""
-        self._taken = TakenStream(self, self._outlet, request, self._reader.take_rest())
-        return self._taken
+        self._taken = taken = TakenStream(self, self._outlet, request, self._reader.take_rest())
+        if self._leaving:
+            # The others were told when the gateway began to stop.
+            self.site.call_soon(taken.shut_down)
+        return taken
 
     def resume_taken(self) -> None:
         """Whoever has the connection now takes what the client sends."""
