@@ -11,7 +11,7 @@ from typing import Any, Final
 from twisted.web.resource import IResource, Resource
 
 from portal_gateway import __version__
-from portal_gateway.frontend.health import answer_json
+from portal_gateway.frontend.health import answer_json, nothing_below
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.sources import Sources
 from portal_gateway.observe.memory import Memory, memory_now
@@ -78,7 +78,7 @@ class HealthReport:
                 "in_use_since": _moment(self._reloads.applied),
                 "failed_reloads": self._reloads.failures,
             },
-            "relays": [_relay(relay) for relay in self._router.relays],
+            "relays": [self._relay(relay) for relay in self._router.relays],
             "leases": sum(relay.directory.figures.leases for relay in self._router.relays),
             "certificates": list(self._certificates()),
         }
@@ -120,17 +120,20 @@ class HealthReport:
             expires = _moment(rotation.expires.timestamp())
             yield {"names": list(rotation.names), "not_after": expires}
 
-
-def _relay(relay: Relay) -> dict[str, Any]:
-    session = relay.session
-    trip = session.round_trip
-    return {
-        "relay": session.name,
-        "state": str(session.state),
-        "round_trip_ms": None if trip is None else round(trip * 1000, 1),
-        "last_loss": None if session.last_loss is None else str(session.last_loss),
-        "leases": relay.directory.figures.leases,
-    }
+    def _relay(self, relay: Relay) -> dict[str, Any]:
+        session = relay.session
+        trip, since = session.round_trip, session.since
+        if since is not None:
+            # Its clock is none that tells the time of day.
+            since += self._wall_clock() - self._seconds()
+        return {
+            "relay": session.name,
+            "state": str(session.state),
+            "since": None if since is None else _moment(since),
+            "round_trip_ms": None if trip is None else round(trip * 1000, 1),
+            "last_loss": None if session.last_loss is None else str(session.last_loss),
+            "leases": relay.directory.figures.leases,
+        }
 
 
 def _moment(unix: float) -> str:
@@ -147,7 +150,8 @@ class Details(Resource):
         self._report = report
 
     def render_GET(self, request: Request) -> bytes:
-        """Tell everything."""
+        """Tell everything. Raises 404 for what is below."""
+        nothing_below(request)
         told = self._report.tell(draining=request.site.draining)
         serves = told["status"] in {"healthy", "degraded"}
         return answer_json(request, 200 if serves else 503, told)

@@ -67,7 +67,8 @@ class RelaySession:
 
     ``on_connected`` is called with each new connection, ``on_lost`` with the ``RelayLost`` of each
     that was up. ``round_trip`` is the last measured, in seconds; ``attempts`` and ``connects``
-    count since the start; ``last_loss`` says why the relay was last not to be had.
+    count since the start; ``last_loss`` says why the relay was last not to be had, ``since`` when
+    the relay came or went, None before it was tried.
 
     Raises ``ValueError`` for a URL or a file that cannot be used, ``OSError`` for one that cannot
     be read.
@@ -90,6 +91,7 @@ class RelaySession:
         self.on_lost: list[Callable[[Failure], object]] = []
         self.round_trip: float | None = None
         self.last_loss: Loss | None = None
+        self.since: float | None = None
         self.attempts = 0
         self.connects = 0
         self._reactor = reactor
@@ -176,6 +178,8 @@ class RelaySession:
         self.state = State.DIALLING
         self._started_at = self._reactor.seconds()
         self.attempts += 1
+        if self.since is None:
+            self.since = self._started_at
         self._attempt = maybeDeferred(self._dial)
         self._attempt.addCallbacks(self._connected, self._failed)
 
@@ -187,7 +191,7 @@ class RelaySession:
         self.state = State.UP
         self.connects += 1
         self.connection = connection
-        self._connected_at = self._reactor.seconds()
+        self._connected_at = self.since = self._reactor.seconds()
         self._connections.add(connection)
         connection.gone.addCallback(lambda _: self._connections.discard(connection))
         connection.on_going_away = lambda: self._lost(
@@ -251,6 +255,7 @@ class RelaySession:
         if connection is not self.connection:
             return
         self.connection = None
+        self.since = self._reactor.seconds()
         self.round_trip = None
         self._cancel(self._ping_call)
         self._ping_call = None
