@@ -3,6 +3,7 @@ import time
 import pytest
 
 from portal_gateway.config.security_headers import SecurityHeadersSection, SecurityPath
+from portal_gateway.exchange import Exchange, Passage
 from portal_gateway.policy.security_headers import DEFAULTS, SecurityHeaders
 
 CSP, HSTS = "Content-Security-Policy", "Strict-Transport-Security"
@@ -15,7 +16,8 @@ def names(fields):
 def told(section=None, headers=(), path="/peer/tool/", *, secure=False, of_lease=False):
     headers = list(headers)
     made = SecurityHeaders(section or SecurityHeadersSection())
-    return made.added(headers, path, secure=secure, of_lease=of_lease)
+    exchange = Exchange("req_1", "192.0.2.1", 0.0, path=path)
+    return made.added(headers, exchange, secure=secure, of_lease=of_lease)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +86,72 @@ def test_headers_are_not_changed_in_place():
 
 
 def test_no_path_takes_long():
-    section = SecurityHeadersSection(paths=(SecurityPath("*a*a*a*a*a*b"),))
+    section = SecurityHeadersSection(paths=(SecurityPath("*a*a*a*a*a*b"),) * 10)
     made = SecurityHeaders(section)
     began = time.process_time()
-    made.added([], "/" + "a" * 8000, secure=False, of_lease=False)
+    exchange = Exchange("req_1", "192.0.2.1", 0.0, path="/" + "a" * 8000)
+    made.added([], exchange, secure=False, of_lease=False)
     assert time.process_time() - began < 0.05
+
+
+PATHS = SecurityHeadersSection(
+    paths=(SecurityPath("/peer/Tool/page*", {"X-Frame-Options": "SAMEORIGIN"}),)
+)
+
+
+@pytest.mark.parametrize("path", ["/peer/tool/page", "/peer/TOOL/Page", "/peer/%74ool/p%61ge/x"])
+def test_the_spelling_of_a_path_makes_no_difference(path):
+    assert dict(told(PATHS, path=path))[b"X-Frame-Options"] == b"SAMEORIGIN"
+
+
+@pytest.mark.parametrize(
+    ("names", "target", "value"),
+    [
+        (("tool", "ID"), b"/page?x=1", b"SAMEORIGIN"),
+        (("ID", "tool"), b"/%70age", b"SAMEORIGIN"),
+        ((), b"/page", b"SAMEORIGIN"),
+        (("tool",), b"/other?/page", b"DENY"),
+        (("tool",), None, b"DENY"),
+        (("ID", "other"), b"/page", b"DENY"),
+    ],
+)
+def test_a_lease_is_at_one_place_by_each_of_its_names(names, target, value):
+    exchange = Exchange("req_1", "192.0.2.1", 0.0, path="/ws/whatever")
+    exchange.lease = "tool"
+    exchange.lease_names = names
+    exchange.upstream_target = target
+    fields = SecurityHeaders(PATHS).added([], exchange, secure=False, of_lease=True)
+    assert dict(fields)[b"X-Frame-Options"] == value
+
+
+@pytest.mark.parametrize(
+    ("scheme", "secure", "expected"),
+    [
+        (b"https", False, True),
+        (b"http", True, False),
+        (b"", True, True),
+        (b"", False, False),
+    ],
+)
+def test_what_a_trusted_proxy_says_of_its_side_counts(scheme, secure, expected):
+    exchange = Exchange("req_1", "192.0.2.1", 0.0, path="/")
+    exchange.passage = Passage(("192.0.2.1",), scheme)
+    made = SecurityHeaders(SecurityHeadersSection())
+    fields = made.added([], exchange, secure=secure, of_lease=False)
+    assert (HSTS.encode() in dict(fields)) is expected
+
+
+def test_the_first_path_for_any_name_of_a_lease_holds():
+    section = SecurityHeadersSection(
+        paths=tuple(
+            SecurityPath(f"/peer/{name}/*", {"X-Frame-Options": value})
+            for name, value in (("x", "X"), ("id", "FIRST"), ("tool", "SECOND"))
+        )
+    )
+    exchange = Exchange("req_1", "192.0.2.1", 0.0, path="/peer/tool/")
+    exchange.lease, exchange.lease_names = "tool", ("tool", "ID")
+    fields = SecurityHeaders(section).added([], exchange, secure=False, of_lease=True)
+    assert dict(fields)[b"X-Frame-Options"] == b"FIRST"
+    exchange.lease_names = ("neither",)
+    fields = SecurityHeaders(section).added([], exchange, secure=False, of_lease=True)
+    assert dict(fields)[b"X-Frame-Options"] == b"DENY"

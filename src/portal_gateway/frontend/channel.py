@@ -263,9 +263,7 @@ class HTTPChannel(Protocol):
         status, headers, body = site.render_problem(error, exchange.request_id)
         exchange.status = status
         if site.security is not None:
-            headers = site.security.added(
-                headers, exchange.path, secure=self.is_secure, of_lease=False
-            )
+            headers = site.security.added(headers, exchange, secure=self.is_secure, of_lease=False)
         head, _, _ = frame_response(
             status,
             site.reason(status),

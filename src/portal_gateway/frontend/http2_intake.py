@@ -115,6 +115,10 @@ class Intake:
         exchange.error = error.cause.code
         status, headers, body = site.render_problem(error, exchange.request_id)
         exchange.status = status
+        if site.security is not None:
+            headers = site.security.added(
+                headers, exchange, secure=stream.is_secure, of_lease=False
+            )
         exchange.first_byte = exchange.finished = site.seconds()
         stream.send_head(status, b"", headers, len(body), has_body=not is_head)
         if not is_head:

@@ -224,8 +224,8 @@ class StreamingRequest:
             return headers
         return security.added(
             headers,
-            exchange.path,
-            secure=self._stream.is_secure or _came_over_tls(exchange),
+            exchange,
+            secure=self._stream.is_secure,
             of_lease=self.answered_by_lease,
         )
 
@@ -423,8 +423,3 @@ class StreamingRequest:
         _log.error("{why}", why=why, request_id=self.exchange.request_id)
         self.exchange.error = "internal_error"
         self.abort()
-
-
-def _came_over_tls(exchange: Exchange) -> bool:
-    """Whether a trusted proxy says that the client spoke TLS with it."""
-    return exchange.passage is not None and exchange.passage.scheme == b"https"
