@@ -109,6 +109,7 @@ class Reloaded(Gateway):
     def refuse(self, text):
         """Ask for what cannot be used; the log's words about it."""
         before = self.metric('portal_gateway_reload_total{result="failure"}')
+        line_before = self.last_refusal()
         if text is None:
             self.file.unlink()
         else:
@@ -119,7 +120,14 @@ class Reloaded(Gateway):
             10,
             "the failure being counted",
         )
-        return next(line for line in reversed(self.lines) if NOT_RELOADED in line)
+        # The log is written beside, so its line may come after the count.
+        wait_until(
+            lambda: self.last_refusal() is not line_before, 10, "the line of the log about it"
+        )
+        return self.last_refusal()
+
+    def last_refusal(self):
+        return next((line for line in reversed(self.lines) if NOT_RELOADED in line), None)
 
     def metric(self, name):
         asked = urllib.request.Request(
