@@ -5,6 +5,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SOAK_REPEAT ?= 100
+TIMES := --durations=0 --durations-min=1
 BIN := .venv/bin
 
 .PHONY: bench-streams image-wheels help demo test test-compiled compiled lint docs bench soak proto clean modules
@@ -18,7 +19,7 @@ help:
 	@echo "make docs   these documents as HTML, in build/docs/html"
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
 	@echo "make bench-streams  a large download, events on 500 streams, idle WebSockets"
-	@echo "make soak   slow clients, h2spec, drains and restarts under load, and each streaming test 100 times (SOAK_REPEAT=10): some minutes"
+	@echo "make soak   slow clients, h2spec, drains and restarts under load, and each streaming test 100 times (SOAK_REPEAT=10): twenty minutes"
 	@echo "make image-wheels  what the image installs has wheels for both architectures, and its size"
 	@echo "make modules  write again what stands in docs/ and is made from the code"
 	@echo "make proto  generate the protobuf code again"
@@ -76,12 +77,12 @@ bench-streams: compiled
 # Not a part of `make test`: it takes minutes, and the machine for itself.
 soak: .venv/.dev-installed
 	tests/soak/install-tools.sh
-	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/soak/soak_slow_clients.py \
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s $(TIMES) tests/soak/soak_slow_clients.py \
 		tests/soak/soak_slow_streams.py tests/soak/soak_h2spec.py tests/soak/soak_metrics.py \
 		tests/soak/soak_drain.py tests/soak/soak_log_outputs.py
-	PORTAL_GATEWAY_RESTARTS=20 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/integration/test_restarts.py
-	PORTAL_GATEWAY_RELOADS=200 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s tests/integration/test_reload_under_load.py
-	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -p tests.soak.repeating --repeat $(SOAK_REPEAT) \
+	PORTAL_GATEWAY_RESTARTS=20 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s $(TIMES) tests/integration/test_restarts.py
+	PORTAL_GATEWAY_RELOADS=200 PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s $(TIMES) tests/integration/test_reload_under_load.py
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest $(TIMES) -p tests.soak.repeating --repeat $(SOAK_REPEAT) \
 		tests/frontend/test_streams.py tests/relay/test_http_client_streams.py \
 		tests/integration/test_openai_client.py
 
