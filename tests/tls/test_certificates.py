@@ -61,6 +61,8 @@ def test_a_chain():
         (LEAF.pem + MIDDLE.pem + OTHER.pem, LEAF.key_pem, "cert_file", "certificate 3 did not"),
         (LEAF.pem * 11, LEAF.key_pem, "cert_file", "more than 10 certificates"),
     ],
+    # Keys are made anew each time, and are no names.
+    ids=lambda value: value if isinstance(value, str) else "pem",
 )
 def test_pairs_that_cannot_serve(chain, key, file, reason):
     with pytest.raises(BadTLSFile, match=reason) as caught:
