@@ -28,14 +28,18 @@ help:
 demo: .venv/.demo-installed
 	$(BIN)/portal-gateway demo
 
+# Most tests with real servers wait for them. TESTERS=0 runs all tests one after the other in one process.
+TESTERS ?= 3
+IN_PARALLEL = -n $(TESTERS) --dist loadfile
+
 # The repository's root is on PYTHONPATH because twistd does not find the plugin of an editable install.
 test: .venv/.dev-installed
 	tests/install-servers.sh
-	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -rs $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -rs $(IN_PARALLEL) $(PYTEST_ARGS)
 
 # What is compiled must behave like what is not. The whole path is in these directories.
 test-compiled: compiled
-	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) $(BIN)/python -m pytest -rs -o pythonpath="build/compiled ." \
+	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) $(BIN)/python -m pytest -rs $(IN_PARALLEL) -o pythonpath="build/compiled ." \
 		tests/test_compiled.py tests/features tests/frontend tests/hostile tests/observe tests/policy tests/relay tests/wire \
 		tests/integration/test_interop.py tests/integration/test_openai_client.py $(PYTEST_ARGS)
 
