@@ -30,7 +30,7 @@ def build(directory):
         file.write_text(text, encoding="utf-8")
     html = directory / "html"
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-b", "html", directory / "docs", html],
+        [sys.executable, "-m", "sphinx", "-q", "-N", "-b", "html", directory / "docs", html],
         capture_output=True,
         encoding="utf-8",
         check=True,
