@@ -12,12 +12,14 @@ from setuptools import setup
 COMPILED = {
     ".": "errors exchange",
     "frontend": (
-        "body channel closing deadlines deciding guards http1_stream lease_lookup limits outlet "
-        "proxy rate_limiter request response_stream shared_rate_limiter streaming websocket_proxy"
+        "authentication body channel closing deadlines deciding guards http1_stream lease_lookup "
+        "limits outlet proxy quota_guard rate_limiter request response_stream shared_quota_guard "
+        "shared_rate_limiter streaming websocket_proxy"
     ),
     "observe": "lines request_counts request_ids tallies",
     "policy": (
-        "address_sets credentials failed_attempts lease_path rate_limits request_limits rewriting "
+        "address_sets credentials failed_attempts lease_access lease_path "
+        "quota_counts quota_table rate_limits request_limits rewriting "
         "scopes security_headers token_bucket websocket_opening"
     ),
     "relay": (

@@ -1,6 +1,7 @@
 """The rule that finds out who is calling: by an API key, or by a token where those are taken."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -31,30 +32,37 @@ def authentication(
     What is not among ``keys``, which are the configuration's, is looked for in ``stored``.
     """
     longest = MAX_API_KEY_LENGTH if tokens is None else MAX_TOKEN_LENGTH
+    return partial(_decide, keys, tokens, stored, longest)
 
-    def find(credential: bytes, now: float) -> Found | Deferred[Found]:
-        if tokens is not None:
-            found = tokens.look_up(credential, now)
-            if found is not None:
-                return found
+
+# A function, not a closure: see `portal_gateway.frontend.deciding`.
+def _decide(
+    keys: KeyTable,
+    tokens: Tokens | None,
+    stored: "StoredKeys | None",
+    longest: int,
+    request: Request,
+    now: float,
+) -> Verdict | Deferred[Verdict]:
+    credential = sent_credential(request.head.headers, longest)
+    if isinstance(credential, GatewayError):
+        return credential
+    found: Found | Deferred[Found] | None = None
+    if tokens is not None:
+        found = tokens.look_up(credential, now)
+    if found is None:
         entry = keys.find(credential)
         if entry is UNKNOWN_KEY and stored is not None:
-            return stored.look_up(credential, now)
-        return entry.verdict(now)
+            found = stored.look_up(credential, now)
+        else:
+            found = entry.verdict(now)
+    if isinstance(found, Deferred):
+        return found.addCallback(_noted, request)
+    return _noted(found, request)
 
-    def noted(found: Found, request: Request) -> Verdict:
-        if isinstance(found, GatewayError):
-            return found
-        request.exchange.caller = found
-        return None
 
-    def decide(request: Request, now: float) -> Verdict | Deferred[Verdict]:
-        credential = sent_credential(request.head.headers, longest)
-        if isinstance(credential, GatewayError):
-            return credential
-        found = find(credential, now)
-        if isinstance(found, Deferred):
-            return found.addCallback(noted, request)
-        return noted(found, request)
-
-    return decide
+def _noted(found: Found, request: Request) -> Verdict:
+    if isinstance(found, GatewayError):
+        return found
+    request.exchange.caller = found
+    return None
