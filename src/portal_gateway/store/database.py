@@ -9,7 +9,9 @@ so that one which reads and then writes is not refused because another wrote in 
 """
 
 import os
+import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +43,9 @@ T = TypeVar("T")
 _MILLISECOND: Final = 0.001
 
 _OWNER_ONLY: Final = 0o600
+
+_BUSY_PAUSE: Final = 0.01
+"""Seconds until a file that others are bringing up is tried again."""
 
 
 class DatabaseUnavailable(Exception):
@@ -163,7 +168,8 @@ def _sqlite(section: DatabaseSection) -> Engine:
         # Transactions are begun below, and not by the driver before it thinks that one is needed.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        _use_wal(cursor, section.timeout)
+        for pragma in ("synchronous = FULL", "foreign_keys = ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -172,6 +178,21 @@ def _sqlite(section: DatabaseSection) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _use_wal(cursor: sqlite3.Cursor, timeout: float) -> None:
+    """Have a log beside the file. SQLite itself waits for nobody here, but fails at once."""
+    until = time.monotonic() + timeout
+    pause = threading.Event()
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+            pause.wait(_BUSY_PAUSE)
+        else:
+            return
 
 
 def _postgres(section: DatabaseSection) -> Engine:
