@@ -23,7 +23,7 @@ COMPILED = {
         "scopes security_headers token_bucket websocket_opening"
     ),
     "relay": (
-        "connection delivery dials http_client http_connection outbox pool producing "
+        "connection delivery dials direct_events http_client http_connection outbox pool producing "
         "record_memory request_body secure_stream send_buffer substream "
         "transport_buffers tunnel turn_writes websocket_frames"
     ),

@@ -45,6 +45,7 @@ from portal_gateway.observe.logs import Log
 from portal_gateway.observe.request_ids import request_id
 from portal_gateway.observe.worker_files import WorkerFiles
 from portal_gateway.policy.security_headers import SecurityHeaders
+from portal_gateway.relay.direct_events import pass_events_directly
 from portal_gateway.relay.upstreams import PreparedUpstreams, Upstreams
 from portal_gateway.reloading import Reloads
 from portal_gateway.sd_notify import Notifier, Watchdog
@@ -354,6 +355,7 @@ class Gateway(MultiService):
 
     def startService(self) -> None:
         """Start everything; the service manager hears of it when all listeners listen."""
+        pass_events_directly(self._reactor)
         super().startService()
         self._watchdog.startService()
         listening = gatherResults([listener.ready for listener in self._listeners])
