@@ -126,6 +126,13 @@ def test_several_processes_write_one_file_that_is_rotated(path):
     }
 
 
+@pytest.fixture
+def pipe():
+    made = Full()
+    yield made
+    made.close()
+
+
 class Full:
     """A descriptor of a pipe that takes only so much."""
 
@@ -138,8 +145,7 @@ class Full:
         os.close(self.writer)
 
 
-def test_a_stream_that_does_not_wait_is_waited_for():
-    pipe = Full()
+def test_a_stream_that_does_not_wait_is_waited_for(pipe):
     os.set_blocking(pipe.writer, False)
     got = []
 
@@ -155,7 +161,6 @@ def test_a_stream_that_does_not_wait_is_waited_for():
     reader.join()
     assert b"".join(got) == LINE * 500
     output.close()
-    pipe.close()
 
 
 class Disk:
@@ -251,14 +256,28 @@ def test_a_line_that_was_cut_on_a_disk_that_stays_full_is_written_again_elsewher
     assert path.read_bytes() == LINE + b"next\n"
 
 
-def test_lines_for_a_pipe_go_in_pieces_that_nobody_can_write_into(monkeypatch):
-    pieces = []
-    monkeypatch.setattr(os, "write", lambda _descriptor, data: pieces.append(data) or len(data))
-    long = b"y" * 2 * select.PIPE_BUF + b"\n"
-    assert LogStream(1).write(LINE * 100 + long + LINE * 100) == b""
-    assert b"".join(pieces) == LINE * 100 + long + LINE * 100
+@pytest.fixture
+def pieces(monkeypatch):
+    """What is handed to the system, call by call."""
+    handed = []
+    monkeypatch.setattr(os, "write", lambda _descriptor, data: handed.append(data) or len(data))
+    return handed
+
+
+LONG = b"y" * 2 * select.PIPE_BUF + b"\n"
+
+
+def test_lines_for_a_pipe_go_in_pieces_that_nobody_can_write_into(pipe, pieces):
+    assert LogStream(pipe.writer).write(LINE * 100 + LONG + LINE * 100) == b""
+    assert b"".join(pieces) == LINE * 100 + LONG + LINE * 100
     assert all(piece.endswith(b"\n") for piece in pieces)
-    assert [piece for piece in pieces if len(piece) > select.PIPE_BUF] == [long]
+    assert [piece for piece in pieces if len(piece) > select.PIPE_BUF] == [LONG]
+
+
+def test_lines_for_a_stream_that_is_a_file_go_in_one_piece(path, pieces):
+    with path.open("ab") as file:
+        assert LogStream(file.fileno()).write(LINE * 100 + LONG) == b""
+    assert pieces == [LINE * 100 + LONG]
 
 
 def test_a_directory_in_which_nothing_may_be_renamed_ends_the_rotation_not_the_log(
@@ -281,13 +300,12 @@ def test_a_directory_in_which_nothing_may_be_renamed_ends_the_rotation_not_the_l
     assert [event["why"] for event in heard] == ["Operation not permitted"]
 
 
-def test_who_has_no_thread_writes_at_once_or_not_at_all(path):
+def test_who_has_no_thread_writes_at_once_or_not_at_all(path, pipe):
     file = AtOnce(LogFile(path))
     file.write("one\n")
     file.flush()
     file.close()
     assert path.read_bytes() == b"one\n"
-    pipe = Full()
     stream = AtOnce(LogStream(pipe.writer))
     stream.write("x" * 4095 + "\n")
     with pytest.raises(BlockingIOError):
@@ -295,7 +313,13 @@ def test_who_has_no_thread_writes_at_once_or_not_at_all(path):
     os.read(pipe.reader, 4096)
     stream.write("again\n")
     stream.close()
-    pipe.close()
+
+
+def test_a_stream_that_was_closed_before_the_process_began_takes_no_lines(pipe):
+    descriptor = os.dup(pipe.writer)
+    os.close(descriptor)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        LogStream(descriptor).write(LINE)
 
 
 def test_where_a_configuration_sends_it(path):
