@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal_gateway.wire.http1_head import BadRequest, RequestHead
+from portal_gateway.wire.http1_head import BadRequest
 from portal_gateway.wire.http1_request import RequestLimits, RequestReader
 from portal_gateway.wire.http1_writing import serialise_request
 from portal_gateway.wire.http2_request import read_request, read_trailers
@@ -26,18 +26,19 @@ def read(*more, ends=True, limits=LIMITS, **changed):
 
 def test_a_request():
     head = read((b"accept", b"*/*"), path=b"/a?b=c")
-    assert head == RequestHead(
-        b"GET",
-        b"/a?b=c",
-        b"2",
-        [(b"Host", b"h"), (b"accept", b"*/*")],
-        keep_alive=True,
-        content_length=None,
-        chunked=False,
-        expects_continue=False,
-        host=b"h",
-        index={b"host": b"h", b"accept": b"*/*"},
-    )
+    expected = {
+        "method": b"GET",
+        "target": b"/a?b=c",
+        "version": b"2",
+        "headers": [(b"Host", b"h"), (b"accept", b"*/*")],
+        "keep_alive": True,
+        "content_length": None,
+        "chunked": False,
+        "expects_continue": False,
+        "host": b"h",
+        "index": {b"host": b"h", b"accept": b"*/*"},
+    }
+    assert {name: getattr(head, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from portal_gateway.wire.errors import WireError
 from portal_gateway.wire.http_fields import (
     MAX_CONTENT_LENGTH,
     BadFraming,
+    FieldNames,
     content_length,
     end_to_end,
     field_values,
@@ -13,7 +14,28 @@ from portal_gateway.wire.http_fields import (
     lists_trailers,
     parse_content_length,
     permitted_trailers,
+    with_replaced,
 )
+
+NAMES = st.sampled_from([b"a", b"A", b"b", b"Ab", b"aB", b"abc", b""])
+FIELDS = st.lists(st.tuples(NAMES, st.sampled_from([b"1", b"2"])), max_size=6)
+
+
+@given(st.lists(NAMES), NAMES)
+def test_a_set_of_names_knows_them_in_any_case(names: list[bytes], asked: bytes) -> None:
+    lower_names = [name.lower() for name in names]
+    assert (asked in FieldNames(lower_names)) == (asked.lower() in lower_names)
+
+
+@given(FIELDS, FIELDS)
+def test_fields_that_replace_others_of_their_names(
+    headers: list[tuple[bytes, bytes]], fields: list[tuple[bytes, bytes]]
+) -> None:
+    taken = [name.lower() for name, _ in fields]
+    kept = [field for field in headers if field[0].lower() not in taken]
+    before = (list(headers), list(fields))
+    assert with_replaced(headers, fields) == kept + fields
+    assert (headers, fields) == before
 
 
 def test_field_values_compares_names_in_lower_case_and_keeps_the_order() -> None:

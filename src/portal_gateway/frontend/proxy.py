@@ -26,15 +26,15 @@ from portal_gateway.wire.forwarded import (
     forwarded_elements,
 )
 from portal_gateway.wire.http1_response import ResponseHead
-from portal_gateway.wire.http_fields import Headers, end_to_end, permitted_trailers
+from portal_gateway.wire.http_fields import FieldNames, Headers, end_to_end, permitted_trailers
 
 __all__ = ["Carriage", "ReverseProxy", "downstream_fields", "upstream_fields"]
 
-_REPLACED = FORWARDING_FIELDS | {b"host", b"via", b"x-request-id", b"expect"}
+_REPLACED = FieldNames(FORWARDING_FIELDS | {b"host", b"via", b"x-request-id", b"expect"})
 """Request fields that the gateway writes itself. ``Expect`` is answered here: the client is asked
 for its body when the lease is there to take it."""
 
-_LOOKED_AT = frozenset({b"via", b"x-request-id", b"service-worker-allowed", *REWRITTEN})
+_LOOKED_AT = FieldNames({b"via", b"x-request-id", b"service-worker-allowed", *REWRITTEN})
 """Response fields that are not simply passed on."""
 
 _PERMANENT_REDIRECT = 308
@@ -262,10 +262,11 @@ def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Hea
     host = b""
     kept: Headers = []
     for field in strip_credentials(end_to_end(request.head.headers)):
-        name = field[0].lower()
-        if name not in _REPLACED:
+        if field[0] not in _REPLACED:
             kept.append(field)
-        elif name == b"host":
+            continue
+        name = field[0].lower()
+        if name == b"host":
             host = field[1]
         elif name == b"via":
             via += field[1] + b", "
@@ -305,10 +306,11 @@ def downstream_fields(
     via = b""
     kept: Headers = []
     for field in end_to_end(headers):
-        name = field[0].lower()
-        if name not in _LOOKED_AT:
+        if field[0] not in _LOOKED_AT:
             kept.append(field)
-        elif name == b"via":
+            continue
+        name = field[0].lower()
+        if name == b"via":
             via += field[1] + b", "
         elif name in REWRITTEN:
             kept.append(field if view is None else (field[0], REWRITTEN[name](view, field[1])))

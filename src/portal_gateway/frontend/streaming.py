@@ -18,7 +18,7 @@ from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.body import UNREAD_BOUND, BodyInlet, BodyReceiver
 from portal_gateway.frontend.stream import Stream
 from portal_gateway.wire.http1_request import RequestHead
-from portal_gateway.wire.http_fields import Headers
+from portal_gateway.wire.http_fields import Headers, with_replaced
 
 if TYPE_CHECKING:
     from portal_gateway.frontend.site import Site
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamingRequest"]
 
-_log = Logger()
+_log = Logger(__name__)
 
 _FIRST_FINAL = 200
 _LAST_STATUS = 599
@@ -217,8 +217,7 @@ class StreamingRequest:
         exchange = self.exchange
         added = exchange.response_fields
         if added:
-            names = {name.lower() for name, _ in added}
-            headers = [field for field in headers if field[0].lower() not in names] + added
+            headers = with_replaced(headers, added)
         security = self.site.security
         if security is None:
             return headers

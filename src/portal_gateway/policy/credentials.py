@@ -249,7 +249,11 @@ def strip_credentials(headers: Headers) -> Headers:
     """
     kept = [field for field in headers if not _is_credential(*field)]
     for index, (name, value) in enumerate(kept):
-        if SUBPROTOCOL_KEY_PREFIX in value and name.lower() == _SUBPROTOCOL:
+        if (
+            len(name) == _SUBPROTOCOL_LENGTH
+            and SUBPROTOCOL_KEY_PREFIX in value
+            and name.lower() == _SUBPROTOCOL
+        ):
             return _without_offered_keys(kept, index)
     return kept
 

@@ -7,7 +7,6 @@ climb out of the lease.
 """
 
 import re
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from portal_gateway.errors import GatewayError, fault
@@ -31,18 +30,20 @@ _MAY_CLIMB = re.compile(rb"\.\.|%2e|\.%", re.IGNORECASE)
 """What every path that climbs must hold; most paths do not, and are not looked at any closer."""
 
 
-class PeerPath(NamedTuple):
+class PeerPath:
     """A path below a prefix, split.
 
     ``lease`` is the decoded lease segment; ``raw_lease`` the segment as sent; ``target`` what goes
     upstream, path and query, starting with ``/``, or ``None`` where the path ends at the lease
-    without a slash (it is to be redirected); ``query`` the query with its ``?``, or empty.
+    without a slash (it is to be redirected).
     """
 
-    lease: str
-    raw_lease: bytes
-    target: bytes | None
-    query: bytes
+    __slots__ = ("lease", "raw_lease", "target")
+
+    def __init__(self, lease: str, raw_lease: bytes, target: bytes | None) -> None:
+        self.lease = lease
+        self.raw_lease = raw_lease
+        self.target = target
 
 
 def split_peer_path(target: bytes, prefix: bytes = b"/peer/") -> PeerPath | GatewayError:
@@ -60,8 +61,7 @@ def split_peer_path(target: bytes, prefix: bytes = b"/peer/") -> PeerPath | Gate
     refusal = _refusal(target, path, rest)
     if refusal is not None:
         return refusal
-    query = mark + query
-    return PeerPath(lease, raw_lease, b"/" + rest + query if slash else None, query)
+    return PeerPath(lease, raw_lease, b"/" + rest + mark + query if slash else None)
 
 
 def refuse_lease_target(target: bytes) -> GatewayError | None:

@@ -20,7 +20,6 @@ linear in the length of a value, and a value above `MAX_VALUE` is not looked at.
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 __all__ = ["MAX_VALUE", "REWRITTEN", "LeaseView"]
@@ -52,7 +51,7 @@ _REFRESH = re.compile(
 )
 
 
-class LeaseView(NamedTuple):
+class LeaseView:
     """One lease as its client and as the lease itself see it.
 
     ``prefix`` is the path by which the client reaches it, as the client wrote it, without a slash
@@ -60,9 +59,12 @@ class LeaseView(NamedTuple):
     went before the path of the request that it was sent.
     """
 
-    prefix: bytes
-    host: bytes
-    base: bytes = b""
+    __slots__ = ("base", "host", "prefix")
+
+    def __init__(self, prefix: bytes, host: bytes, base: bytes = b"") -> None:
+        self.prefix = prefix
+        self.host = host
+        self.base = base
 
     def reference(self, value: bytes) -> bytes:
         """A URI reference, as in ``Location``, made to name the same place for the client."""

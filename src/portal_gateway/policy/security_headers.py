@@ -17,7 +17,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from portal_gateway.config.security_headers import SecurityHeadersSection
 from portal_gateway.exchange import Exchange
-from portal_gateway.wire.http_fields import Headers
+from portal_gateway.wire.http_fields import FieldNames, Headers, with_replaced
 
 __all__ = ["DEFAULTS", "SecurityHeaders"]
 
@@ -65,15 +65,11 @@ class SecurityHeaders:
             secure = passage.scheme == b"https"
         fields = kinds.fields[2 * secure + of_lease]
         names = kinds.names
-        lengths = kinds.lengths
-        present = [
-            name.lower() for name, _ in headers if len(name) in lengths and name.lower() in names
-        ]
+        present = [name.lower() for name, _ in headers if name in names]
         if not present:
             return headers + fields
         if kinds.override:
-            told = {name.lower() for name, _ in fields}
-            return [field for field in headers if field[0].lower() not in told] + fields
+            return with_replaced(headers, fields)
         return headers + [field for field in fields if field[0].lower() not in present]
 
     def _at(self, exchange: Exchange) -> "_Kinds":
@@ -103,8 +99,7 @@ class _Kinds:
                         if name.lower() not in left_out
                     ]
                 )
-        self.names = frozenset(name.lower().encode("ascii") for name in fields)
-        self.lengths = frozenset(map(len, self.names))
+        self.names = FieldNames(name.lower().encode("ascii") for name in fields)
 
 
 def _changed(fields: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:

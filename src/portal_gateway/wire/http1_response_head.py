@@ -4,24 +4,27 @@ Pure judgement of fields that were already taken apart; `ResponseReader` does th
 """
 
 import re
-from typing import NamedTuple
 
 from portal_gateway.wire.errors import WireError
-from portal_gateway.wire.http_fields import BadFraming, Headers, list_members, parse_content_length
+from portal_gateway.wire.http_fields import (
+    BadFraming,
+    FieldNames,
+    Headers,
+    list_members,
+    parse_content_length,
+)
 
 __all__ = ["BadResponse", "ResponseHead", "has_no_body", "judge_head"]
 
 _NOT_IN_REASON = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_FRAMING_NAME_LENGTHS = frozenset(
-    len(name) for name in (b"connection", b"content-length", b"transfer-encoding")
-)
+_FRAMING = FieldNames((b"connection", b"content-length", b"transfer-encoding"))
 
 
 class BadResponse(WireError):
     """The bytes are not one HTTP/1.1 response that can be read in one way only."""
 
 
-class ResponseHead(NamedTuple):
+class ResponseHead:
     """Status line and header of a response, and how its body is framed.
 
     ``headers`` are as received, framing fields included. ``content_length`` is what the field says,
@@ -29,14 +32,38 @@ class ResponseHead(NamedTuple):
     connection; ``keep_alive`` that the connection may carry another response after this one.
     """
 
-    status: int
-    reason: bytes
-    version: bytes
-    headers: Headers
-    content_length: int | None
-    chunked: bool
-    keep_alive: bool
-    until_eof: bool
+    # As in `RequestHead`, no named tuple.
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "headers",
+        "keep_alive",
+        "reason",
+        "status",
+        "until_eof",
+        "version",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes,
+        version: bytes,
+        headers: Headers,
+        *,
+        content_length: int | None,
+        chunked: bool,
+        keep_alive: bool,
+        until_eof: bool,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.version = version
+        self.headers = headers
+        self.content_length = content_length
+        self.chunked = chunked
+        self.keep_alive = keep_alive
+        self.until_eof = until_eof
 
 
 def has_no_body(status: int, *, head_request: bool) -> bool:
@@ -79,10 +106,10 @@ def judge_head(
         reason,
         version,
         fields,
-        length,
-        chunked,
-        keep_alive and not until_eof,
-        until_eof,
+        content_length=length,
+        chunked=chunked,
+        keep_alive=keep_alive and not until_eof,
+        until_eof=until_eof,
     )
 
 
@@ -102,7 +129,7 @@ def _framing(fields: Headers) -> tuple[int | None, list[bytes], list[bytes]]:
     codings: list[bytes] = []
     options: list[bytes] = []
     for name, value in fields:
-        if len(name) not in _FRAMING_NAME_LENGTHS:
+        if name not in _FRAMING:
             continue
         lower_name = name.lower()
         if lower_name == b"content-length":

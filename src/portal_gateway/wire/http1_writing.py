@@ -7,7 +7,7 @@ LF or NUL in any part would split or cut is refused with `UnsafeField`, whoever 
 from collections.abc import Sequence
 from email.utils import formatdate
 
-from portal_gateway.wire.http_fields import HTTPSyntaxError, field_values, list_members
+from portal_gateway.wire.http_fields import FieldNames, HTTPSyntaxError, field_values, list_members
 
 __all__ = [
     "CHUNK_END",
@@ -33,7 +33,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 """The interim response that asks for the body (RFC 9110 section 15.2.1)."""
 
 
-_FRAMING = frozenset(
+_FRAMING = FieldNames(
     {
         b"connection",
         b"content-length",
@@ -57,7 +57,7 @@ def _head(
     first_line: bytes, headers: Sequence[tuple[bytes, bytes]], last_lines: bytes = b"\r\n"
 ) -> bytes:
     """``last_lines`` are ready-made field lines of ours and the empty line."""
-    head = first_line + b"".join([b"%b: %b\r\n" % field for field in headers]) + last_lines
+    head = b"\r\n".join([first_line, *[b": ".join(field) for field in headers], last_lines])
     # Every line here was written with exactly one CR and one LF: any more came from a part of it.
     lines = 1 + len(headers) + last_lines.count(b"\n")
     if len(head) - len(head.translate(None, _SPLITTING)) != 2 * lines:
@@ -74,7 +74,7 @@ def serialise_request(
     """
     if b" " in target or b" " in method or not target or not method:
         raise UnsafeField("the request line holds a space too many, or nothing where it must not")
-    return _head(b"%b %b HTTP/1.1\r\n" % (method, target), headers)
+    return _head(b"%b %b HTTP/1.1" % (method, target), headers)
 
 
 def serialise_response(status: int, reason: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -83,7 +83,7 @@ def serialise_response(status: int, reason: bytes, headers: Sequence[tuple[bytes
     The version is 1.1 for HTTP/1.0 clients too: it says what the server is able to do, not what the
     client asked in (RFC 9110 section 6.2).
     """
-    return _head(b"HTTP/1.1 %d %b\r\n" % (status, reason), headers)
+    return _head(b"HTTP/1.1 %d %b" % (status, reason), headers)
 
 
 def chunk_head(length: int) -> bytes:
@@ -98,7 +98,7 @@ def chunk(data: bytes) -> bytes:
 
 def last_chunk(trailers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """The end of a chunked body (RFC 9112 section 7.1.2). Raises `UnsafeField`."""
-    return _head(b"0\r\n", trailers) if trailers else LAST_CHUNK
+    return _head(b"0", trailers) if trailers else LAST_CHUNK
 
 
 def http_date(now: float) -> bytes:
@@ -125,7 +125,7 @@ def frame_response(
     ``Connection: close`` there is obeyed, and ``Connection: Upgrade`` stays, which an ``Upgrade``
     needs (RFC 9110 section 7.8). Raises `UnsafeField`.
     """
-    fields = [field for field in headers if field[0].lower() not in _FRAMING]
+    fields = [field for field in headers if field[0] not in _FRAMING]
     upgrade = b""
     if len(fields) != len(headers):
         options = list_members(field_values(headers, b"connection"))
@@ -149,5 +149,5 @@ def frame_response(
     elif not is_1_1:
         framing += b"Connection: keep-alive\r\n"
     framing += upgrade + b"\r\n"
-    data = _head(b"HTTP/1.1 %d %b\r\n" % (status, reason), fields, framing)
+    data = _head(b"HTTP/1.1 %d %b" % (status, reason), fields, framing)
     return data, chunked, keep_alive

@@ -11,6 +11,7 @@ from portal_gateway.wire.errors import WireError
 __all__ = [
     "MAX_CONTENT_LENGTH",
     "BadFraming",
+    "FieldNames",
     "HTTPSyntaxError",
     "Headers",
     "content_length",
@@ -20,6 +21,7 @@ __all__ = [
     "lists_trailers",
     "parse_content_length",
     "permitted_trailers",
+    "with_replaced",
 ]
 
 Headers = list[tuple[bytes, bytes]]
@@ -30,9 +32,25 @@ MAX_CONTENT_LENGTH = 2**63 - 1
 
 _MAX_LENGTH_DIGITS = len(str(MAX_CONTENT_LENGTH))
 
-_HOP_BY_HOP = frozenset(
+
+class FieldNames:
+    """A set of field names that is asked about names in any case. Most are told apart by length."""
+
+    __slots__ = ("_lengths", "_lower_names")
+
+    def __init__(self, lower_names: Iterable[bytes]) -> None:
+        self._lower_names = frozenset(lower_names)
+        self._lengths = frozenset(map(len, self._lower_names))
+
+    def __contains__(self, name: bytes) -> bool:
+        return len(name) in self._lengths and name.lower() in self._lower_names
+
+
+_CONNECTION = b"connection"
+
+_HOP_BY_HOP_NAMES = frozenset(
     {
-        b"connection",
+        _CONNECTION,
         b"keep-alive",
         b"proxy-authenticate",
         b"proxy-authentication-info",
@@ -47,12 +65,15 @@ _HOP_BY_HOP = frozenset(
     }
 )
 
+_HOP_BY_HOP = FieldNames(_HOP_BY_HOP_NAMES)
+
 _NEVER_NAMED = frozenset({b"host"})
 """Fields that ``Connection`` cannot take away: without Host the request would mean another one
 (RFC 9110 section 7.6.1 forbids naming a field that is meant for every recipient)."""
 
-_NOT_IN_TRAILERS = _HOP_BY_HOP | frozenset(
-    {
+_NOT_IN_TRAILERS = FieldNames(
+    _HOP_BY_HOP_NAMES
+    | {
         b"age",
         b"authorization",
         b"cache-control",
@@ -99,7 +120,8 @@ class BadFraming(HTTPSyntaxError):
 
 def field_values(headers: Iterable[tuple[bytes, bytes]], lower_name: bytes) -> list[bytes]:
     """The values of every field with this name, in order; ``lower_name`` is in lower case."""
-    return [value for name, value in headers if name.lower() == lower_name]
+    length = len(lower_name)
+    return [value for name, value in headers if len(name) == length and name.lower() == lower_name]
 
 
 def list_members(values: Iterable[bytes]) -> list[bytes]:
@@ -159,11 +181,12 @@ def end_to_end(
     passed on as ``TE: trailers`` with the ``Connection: TE`` that it needs (RFC 9110 sections 7.6.1
     and 10.1.4).
     """
-    dropped: frozenset[bytes] | set[bytes] = _HOP_BY_HOP
-    named = [value for name, value in headers if name.lower() == b"connection"]
-    if named:
-        dropped = _HOP_BY_HOP.union(list_members(named)) - _NEVER_NAMED
-    kept = [field for field in headers if field[0].lower() not in dropped]
+    kept = [field for field in headers if field[0] not in _HOP_BY_HOP]
+    if len(kept) != len(headers):
+        options = list_members(field_values(headers, _CONNECTION))
+        named = [name for name in options if name not in _HOP_BY_HOP and name not in _NEVER_NAMED]
+        if named:
+            kept = [field for field in kept if field[0].lower() not in named]
     if keep_te_trailers and lists_trailers(field_values(headers, b"te")):
         kept.append((b"TE", b"trailers"))
         kept.append((b"Connection", b"TE"))
@@ -177,4 +200,13 @@ def permitted_trailers(trailers: Sequence[tuple[bytes, bytes]]) -> Headers:
     no place in trailers (RFC 9110 section 6.5.1): a recipient that merges them into the header
     would be told something that no guard has seen. They are dropped.
     """
-    return [field for field in trailers if field[0].lower() not in _NOT_IN_TRAILERS]
+    return [field for field in trailers if field[0] not in _NOT_IN_TRAILERS]
+
+
+def with_replaced(headers: Headers, fields: Headers) -> Headers:
+    """``fields`` behind those of ``headers`` that have none of their names."""
+    lengths = {len(name) for name, _ in fields}
+    if any(len(name) in lengths for name, _ in headers):
+        names = {name.lower() for name, _ in fields}
+        headers = [field for field in headers if field[0].lower() not in names]
+    return headers + fields
