@@ -13,18 +13,18 @@ COMPILED = {
     ".": "errors exchange",
     "frontend": (
         "authentication body channel closing deadlines deciding guards http1_stream lease_lookup "
-        "limits outlet proxy quota_guard rate_limiter request response_stream shared_quota_guard "
-        "shared_rate_limiter streaming websocket_proxy"
+        "lease_space limits measured outlet proxy quota_guard quota_keeper rate_limiter request "
+        "response_stream shared_quota_guard shared_rate_limiter site streaming websocket_proxy"
     ),
     "observe": "lines request_counts request_ids tallies",
     "policy": (
-        "address_sets credentials failed_attempts lease_access lease_path "
+        "address_sets client_address credentials failed_attempts lease_access lease_path "
         "quota_counts quota_table rate_limits request_limits rewriting "
         "scopes security_headers token_bucket websocket_opening"
     ),
     "relay": (
         "connection delivery dials direct_events http_client http_connection outbox pool producing "
-        "record_memory request_body secure_stream send_buffer substream "
+        "record_memory request_body secure_stream send_buffer stream_protocol substream "
         "transport_buffers tunnel turn_writes websocket_frames"
     ),
     "wire": (

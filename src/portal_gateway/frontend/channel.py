@@ -9,7 +9,7 @@ response is written for `HTTP1Stream` (RFC 9112).
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IAddress, ISSLTransport, ITCPTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError, fault
@@ -21,6 +21,7 @@ from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.outlet import Outlet, Transport
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.taken_stream import TakenStream
+from portal_gateway.relay.stream_protocol import StreamProtocol
 from portal_gateway.relay.transport_buffers import limit_unsent
 from portal_gateway.relay.turn_writes import write_in_turn
 from portal_gateway.wire.http1_request import BadRequest, RequestHead, RequestReader
@@ -36,14 +37,13 @@ _BODY, _PIPELINE = 1, 2
 """Why the transport is paused: nobody takes the body; the next request has to wait."""
 
 
-class HTTPChannel(Protocol):
+class HTTPChannel(StreamProtocol[Transport]):
     """Reads requests and has ``site`` answer them.
 
     ``client``, ``server`` and ``is_secure`` are of the connection, ``client_host`` is the client's
     address without its port, empty for a UNIX socket.
     """
 
-    transport: Transport  # type: ignore[assignment] # Twisted's ITransport lacks half of it
     client: IAddress
     server: IAddress
     client_host = ""

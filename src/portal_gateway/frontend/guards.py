@@ -52,7 +52,7 @@ __all__ = [
     "guarded",
 ]
 
-_log = Logger()
+_log = Logger(__name__)
 
 Verdict = GatewayError | None
 """A refusal, or nothing against it."""

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
     IOpenSSLServerConnectionCreator,
+    IProtocol,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -50,7 +51,7 @@ class Negotiation(Protocol):
     transport: _Secure  # type: ignore[assignment] # Twisted's ITransport lacks half of it
     client_host = ""
 
-    _spoken: Protocol | None = None
+    _spoken: IProtocol | None = None
     _deadline: IDelayedCall | None = None
 
     def __init__(self, site: "Site") -> None:
@@ -129,7 +130,7 @@ class _Negotiations(Factory[Any]):
     def __init__(self, site: "Site") -> None:
         self._site = site
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol:
         return self._site.refusal(addr) or Negotiation(self._site)
 
 

@@ -36,7 +36,7 @@ PATIENCE: Final = 1.0
 STOP_PATIENCE: Final = 5.0
 """Seconds for the last writing when the gateway stops."""
 
-_log = Logger()
+_log = Logger(__name__)
 
 
 class QuotaKeeper(Service):

@@ -16,25 +16,25 @@ every path is the lease's (`portal_gateway.frontend.host_routing`).
 """
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource, Resource
 
 from portal_gateway.config.model import WebSocketSection
-from portal_gateway.errors import GatewayError, fault
+from portal_gateway.errors import fault
 from portal_gateway.frontend.guards import WHOAMI_GUARDS, Rules, guarded
 from portal_gateway.frontend.health import Health, Ready
 from portal_gateway.frontend.host_routing import ByHost
+from portal_gateway.frontend.lease_space import LeaseSpace
 from portal_gateway.frontend.proxy import ReverseProxy
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.websocket_proxy import WebSocketProxy, WebSocketsOnly
 from portal_gateway.frontend.whoami import WhoAmI
 from portal_gateway.policy.lease_host import LeaseHosts
-from portal_gateway.policy.lease_path import split_peer_path
 from portal_gateway.relay.router import Router
 
-__all__ = ["LeaseSpace", "NothingHere", "build_tree"]
+__all__ = ["NothingHere", "build_tree"]
 
 
 class NothingHere(Resource):
@@ -47,31 +47,6 @@ class NothingHere(Resource):
     def render(self, request: Request) -> NoReturn:  # noqa: ARG002 - Twisted's
         """Raise 404."""
         raise fault("not_found", "no resource has this path")
-
-
-class LeaseSpace(Resource):
-    """Notes on the exchange which lease the path names, before any guard decides about it.
-
-    ``prefix`` is what the path has before the lease.
-    """
-
-    isLeaf = True
-
-    def __init__(self, within: IResource, prefix: bytes = b"/peer/") -> None:
-        super().__init__()
-        self._within = within
-        self._prefix = prefix
-
-    def render(self, request: Request) -> Any:
-        """Name the lease. Raises the refusal of a path that does not name one in one way only."""
-        named = split_peer_path(request.uri, self._prefix)
-        if isinstance(named, GatewayError):
-            raise named
-        exchange = request.exchange
-        exchange.lease = named.lease
-        exchange.lease_prefix = self._prefix + named.raw_lease
-        exchange.upstream_target = named.target
-        return self._within.render(request)
 
 
 def build_tree(

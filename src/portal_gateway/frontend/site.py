@@ -5,16 +5,18 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IProtocol,
+    IProtocolFactory,
     IProtocolNegotiationFactory,
     IReactorTime,
 )
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.error import UnsupportedMethod
@@ -36,7 +38,7 @@ from portal_gateway.wire.http_fields import Headers
 
 __all__ = ["ChannelLimits", "Connection", "Site"]
 
-_log = Logger()
+_log = Logger(__name__)
 
 _SWITCHING_PROTOCOLS = 101
 
@@ -75,8 +77,10 @@ class _Refused(Protocol):
         self.transport.abortConnection()
 
 
-class Site(Factory[Any]):
+class Site:
     """Serves ``resource`` to every connection.
+
+    It is an `IProtocolFactory` without Twisted's base class, for the reason of `StreamProtocol`.
 
     ``proxies`` are those whose word on the client's address is taken. ``render_problem`` makes an
     answer (status, fields, body) of an error and a request id; ``on_exchange_end`` is called once
@@ -87,8 +91,8 @@ class Site(Factory[Any]):
     how many of TLS came to their end.
     """
 
-    noisy = False
-    displayTracebacks = False
+    noisy: Final = False
+    """Nothing is logged of its beginning and end."""
 
     def __init__(
         self,
@@ -143,6 +147,12 @@ class Site(Factory[Any]):
         self.streams.rules = streams
         self._proxies = proxies
 
+    def doStart(self) -> None:
+        """A port listens for it."""
+
+    def doStop(self) -> None:
+        """One listens no more."""
+
     # Connections.
 
     def requests(self) -> Iterator[Request]:
@@ -162,7 +172,7 @@ class Site(Factory[Any]):
             if not request.over:
                 yield request.exchange
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol:
         """A channel, or something that drops a connection above the limits."""
         return self.refusal(addr) or HTTPChannel(self)
 
@@ -300,15 +310,17 @@ class Site(Factory[Any]):
                 request.answer(body)
         except GatewayError as error:
             request.fail(error)
-        except UnsupportedMethod as error:
-            self._refuse_method(request, error)
+        except UnsupportedMethod as no_method:
+            # Another name: compiled, a name is of one type.
+            self._refuse_method(request, no_method)
         except Exception:  # noqa: BLE001 - whatever a Resource raises, the client gets an answer
             _log.failure(
                 "a resource failed", failure=Failure(), request_id=request.exchange.request_id
             )
             request.fail(fault("internal_error", "the request could not be answered"))
 
-    def _refuse_method(self, request: Request, error: UnsupportedMethod) -> None:
+    def _refuse_method(self, request: Request, error: Any) -> None:
+        # By Twisted's words its methods are an empty tuple, which compiled code would insist on.
         fields = [(b"Allow", b", ".join(error.allowedMethods))]
         request.fail(fault("method_not_allowed", "this resource has no such method", fields))
 
@@ -354,4 +366,4 @@ class Site(Factory[Any]):
                 _log.failure("a call after the turn failed", failure=Failure())
 
 
-classImplements(Site, IProtocolNegotiationFactory)
+classImplements(Site, IProtocolFactory, IProtocolNegotiationFactory)

@@ -33,7 +33,7 @@ from portal_gateway.wire.http_fields import Headers
 
 __all__ = ["WebSocketProxy", "WebSocketsOnly"]
 
-_log = Logger()
+_log = Logger(__name__)
 
 
 class WebSocketProxy(Resource):

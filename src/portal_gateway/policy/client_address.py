@@ -39,13 +39,13 @@ _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::
 class TrustedProxies:
     """Tells a request's passage. ``unix`` says whether peers on a UNIX socket are trusted."""
 
-    __slots__ = ("_field", "_trusted", "_unix")
+    __slots__ = ("_field", "_trusted", "_trusts_unix")
 
     def __init__(
         self, networks: Iterable[Network], *, unix: bool = False, field: ForwardedField = "either"
     ) -> None:
         self._trusted = AddressSet(networks)
-        self._unix = unix
+        self._trusts_unix = unix
         self._field = field
 
     def passage(self, peer: str, head: RequestHead) -> Passage | GatewayError | None:
@@ -54,7 +54,7 @@ class TrustedProxies:
         ``None`` where the peer is not trusted, or no field says anything; ``ambiguous_forwarding``
         where there are two answers, or none can be read.
         """
-        if not (peer in self._trusted if peer else self._unix):
+        if not (peer in self._trusted if peer else self._trusts_unix):
             return None
         by_list = self._read(head, _X_FORWARDED_FOR, "forwarded")
         by_elements = self._read(head, _FORWARDED, "x-forwarded-for")

@@ -6,7 +6,7 @@ the dial goes on. What it brings is then for whoever is next.
 
 from collections.abc import Callable
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -21,6 +21,8 @@ from portal_gateway.relay.http_client import UpstreamExchange
 from portal_gateway.relay.http_connection import UpstreamConnection, expired
 
 __all__ = ["DialOwner", "Dialler"]
+
+_log = Logger(__name__)
 
 
 class DialOwner(Protocol):
@@ -51,7 +53,7 @@ class _ConnectionFactory(ClientFactory):
     def __init__(self, make_connection: Callable[[], UpstreamConnection]) -> None:
         self._make_connection = make_connection
 
-    def buildProtocol(self, addr: object) -> UpstreamConnection:  # noqa: ARG002 - Twisted's signature
+    def buildProtocol(self, addr: object) -> Any:  # noqa: ARG002 - Twisted's signature
         return self._make_connection()
 
 
@@ -60,8 +62,6 @@ class Dialler:
 
     Each dial may take ``limit`` seconds: the owner calls `expire`, no later than at `deadline`.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class Dialler:
         if failure.check(ConnectError, DNSLookupError):
             return fault("lease_offline", "The connection to the lease cannot be made.")
         if dial.exchange is not None:
-            self._log.failure(
+            _log.failure(
                 "The endpoint of a lease failed in a way that it must not",
                 failure,
                 request_id=dial.exchange.request_id,
@@ -167,4 +167,4 @@ class Dialler:
         return fault("internal_error", "The gateway failed to connect to the lease.")
 
     def _log_defect(self, failure: Failure) -> None:
-        self._log.failure("A defect in the pool of connections", failure)
+        _log.failure("A defect in the pool of connections", failure)

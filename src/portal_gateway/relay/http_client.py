@@ -39,7 +39,7 @@ __all__ = [
     "UpstreamExchange",
 ]
 
-_log = Logger()
+_log = Logger(__name__)
 
 IDEMPOTENT_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods whose request may be sent twice (RFC 9110 section 9.2.2). TRACE is refused elsewhere."""
@@ -207,7 +207,7 @@ class UpstreamExchange:
         if connection is None:
             return
         if self._sent:
-            connection.stream.writeSequence(body.framed(data))
+            connection.transport.writeSequence(body.framed(data))
         elif body.complete or body.kept_size >= JOINED_BODY_LIMIT:
             self._transmit(connection)
 
@@ -227,7 +227,7 @@ class UpstreamExchange:
         if not self._sent:
             self._transmit(connection)
         elif closing := body.closing():
-            connection.stream.write(closing)
+            connection.transport.write(closing)
 
     def cancel(self) -> None:
         """Nobody wants the response any more; nothing of the sink is called after this.
@@ -402,7 +402,7 @@ class UpstreamExchange:
         self.attempts += 1
         if not self._body.complete:
             connection.expect_body()
-        connection.stream.write(opening)
+        connection.transport.write(opening)
         if not connection.blocked and self._connection is connection:
             self.release_body()
 

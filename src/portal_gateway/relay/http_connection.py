@@ -7,14 +7,15 @@ and what becomes of the connection afterwards, its pool decides.
 from collections.abc import Iterable
 from itertools import takewhile
 from math import inf
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Protocol, TypeVar
 
-from twisted.internet import protocol
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from portal_gateway.errors import GatewayError
+from portal_gateway.relay.stream_protocol import StreamProtocol
 from portal_gateway.relay.transport_buffers import set_buffer_size
 from portal_gateway.relay.turn_writes import write_in_turn
 from portal_gateway.wire.http1_response import ResponseReader
@@ -104,11 +105,8 @@ class ConnectionOwner(Protocol):
         """A connection has ended that carried nothing."""
 
 
-class UpstreamConnection(protocol.Protocol):
+class UpstreamConnection(StreamProtocol[StreamTransport]):
     """Carries one exchange after the other, never two at once."""
-
-    stream: StreamTransport
-    """The transport, by what we need of it."""
 
     def __init__(self, owner: ConnectionOwner) -> None:
         self._owner = owner
@@ -134,12 +132,12 @@ class UpstreamConnection(protocol.Protocol):
         A small request must not wait for an answer to the one before (Nagle), and a lease that
         vanished without a word must be noticed at last (keep-alive).
         """
-        self.stream = cast("StreamTransport", self.transport)
+        transport = self.transport
         for option in ("setTcpNoDelay", "setTcpKeepAlive"):
-            set_option = getattr(self.transport, option, None)
+            set_option = getattr(transport, option, None)
             if set_option is not None:
                 set_option(True)
-        write_in_turn(self.transport)
+        write_in_turn(transport)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the response, or unasked ones."""
@@ -150,7 +148,7 @@ class UpstreamConnection(protocol.Protocol):
         elif not self.closed:
             self._owner.idle_data(self)
 
-    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection has ended, for whatever reason."""
         self.closed = True
         exchange = self.exchange
@@ -191,45 +189,45 @@ class UpstreamConnection(protocol.Protocol):
         self.reader = None
         if self._narrow:
             self._narrow = False
-            set_buffer_size(self.stream, None)
+            set_buffer_size(self.transport, None)
         if self._producing:
             self._producing = False
             if not self.closed:
-                self.stream.unregisterProducer()
+                self.transport.unregisterProducer()
 
     def expect_body(self) -> None:
         """More of the request will follow: have the transport say when it must pause."""
         if not self._producing and not self.closed:
             self._producing = True
-            self.stream.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
+            self.transport.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
 
     def expect_stream(self) -> None:
         """The response has no length: read it in smaller pieces."""
         if not self._narrow:
             self._narrow = True
-            set_buffer_size(self.stream, STREAM_READ)
+            set_buffer_size(self.transport, STREAM_READ)
 
     def pause_reading(self) -> None:
         """Leave what the peer sends in the network."""
         if self._reading and not self.closed:
             self._reading = False
-            self.stream.pauseProducing()
+            self.transport.pauseProducing()
 
     def resume_reading(self) -> None:
         """Read again; some transports deliver what they held from inside this call."""
         if not self._reading and not self.closed:
             self._reading = True
-            self.stream.resumeProducing()
+            self.transport.resumeProducing()
 
     def close(self) -> None:
         """End the connection politely, which lasts as long as the peer likes."""
         self.closed = True
-        self.stream.loseConnection()
+        self.transport.loseConnection()
 
     def abort(self) -> None:
         """End the connection at once."""
         self.closed = True
-        self.stream.abortConnection()
+        self.transport.abortConnection()
 
 
 classImplements(UpstreamConnection, IPushProducer)

@@ -50,14 +50,14 @@ class Tunnel:
         connection.exchange = self
         connection.expect_body()
         # A lease that reads nothing is to be seen, and to cost little: there may be many.
-        limit_unsent(connection.stream)
+        limit_unsent(connection.transport)
 
     # For its user.
 
     def write(self, data: bytes) -> None:
         """Send ``data``; dropped once the tunnel has ended."""
         if self._connection is not None:
-            self._connection.stream.write(data)
+            self._connection.transport.write(data)
 
     def pause_reading(self) -> None:
         """Leave what the lease sends in the network."""
