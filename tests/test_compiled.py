@@ -17,5 +17,14 @@ def test_every_module_of_the_list_is_compiled_or_none_is(name):
     assert Path(module.__file__).suffix == (".so" if IS_COMPILED else ".py")
 
 
+@pytest.mark.parametrize("name", compiled())
+def test_what_a_module_logs_says_that_it_comes_from_there(name):
+    """By itself a logger finds that out from who calls, which compiled code is not seen to do."""
+    name = "portal_gateway." + name.replace("/", ".")
+    module = import_module(name)
+    logger = getattr(module, "_log", None)
+    assert logger is None or logger.namespace in {name, name.rpartition(".")[0]}
+
+
 def test_the_list_names_each_module_once():
     assert len(compiled()) == len(set(compiled()))
