@@ -59,8 +59,6 @@ def test_what_the_upstream_saw_is_what_was_answered(tmp_path, kind, grace, times
             before += raced.before
             after += raced.after
             answered += raced.balance.answered
-    # A drain may meet that moment, few do.
-    assert (before + after)["reset"] <= times // 10
     print(
         f"{times} drains, {kind}, grace {grace}: {answered} answered and as many seen; of POSTs due"
         f" before the signal {dict(before)}, after it {dict(after)}"

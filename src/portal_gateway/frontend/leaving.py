@@ -1,11 +1,13 @@
-"""How a process leaves an address that another one listens on, too, without losing a client.
+"""How a process leaves the address that it listens on without losing a client.
 
-The kernel deals clients out to all sockets of an address (``SO_REUSEPORT``), and resets those that
-wait at one that is closed, or are in the middle of a handshake with it. So before that
+The kernel resets those that wait at a socket that is closed, or are in the middle of a handshake
+with it. A client that has sent a request by then cannot know whether anybody has seen it. So before
+that
 
-1. new clients are directed to the other socket, where it is known which one that is;
+1. new clients are directed to the other socket of the address (``SO_REUSEPORT``), where it is known
+   which one that is;
 2. the first packet of a client that comes here all the same is dropped: it sends it again after a
-   second, and another socket gets it;
+   second, and another socket gets it, or it is refused;
 3. handshakes that have begun have time to end;
 4. what waits is taken.
 """
@@ -24,11 +26,15 @@ from typing import Final
 from twisted.internet import tcp
 from twisted.internet.interfaces import IListeningPort
 
-__all__ = ["LAST_HANDSHAKES", "others_at", "step_aside", "take_waiting"]
+__all__ = ["LAST_HANDSHAKES", "NEAR_HANDSHAKES", "others_at", "step_aside", "take_waiting"]
 
 LAST_HANDSHAKES: Final = 0.5
 """Seconds that handshakes have to end: longer than a way around the world, and shorter than the
 second after which a client that was ignored comes again."""
+
+NEAR_HANDSHAKES: Final = 0.05
+"""The same where nobody else listens: a client that was ignored then is refused, but a second late,
+so this is only for those in the neighbourhood, such as a load balancer."""
 
 _ROUNDS: Final = 100
 """Times 100 connections that are taken at the end: more than can wait."""
@@ -86,7 +92,7 @@ def others_at(listening: socket.socket) -> frozenset[int] | None:
 
 
 def step_aside(port: IListeningPort, elders: frozenset[int] | None) -> None:
-    """Let new clients find another process; what has begun here goes on.
+    """Let new clients find another process, or nobody; what has begun here goes on.
 
     ``elders`` are those that listened there before this one. Raises ``OSError`` where the system
     cannot do it.

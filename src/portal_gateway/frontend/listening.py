@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from portal_gateway.config.model import DrainSection
-from portal_gateway.frontend.leaving import LAST_HANDSHAKES, take_waiting
+from portal_gateway.frontend.leaving import LAST_HANDSHAKES, NEAR_HANDSHAKES, take_waiting
 from portal_gateway.frontend.listening_sockets import ListeningSockets
 from portal_gateway.frontend.negotiation import secure_factory
 from portal_gateway.frontend.site import Site
@@ -127,8 +127,7 @@ class Listener(Service):
         if self._hurried or self._port is None:
             return self._stop()
         stopped = self._wait(self._drain.grace)
-        if self._sockets.reuse_port:
-            stopped.addCallback(lambda _over: self._leave_to_others())
+        stopped.addCallback(lambda _over: self._ignore_new_clients())
         return stopped.addCallback(lambda _over: self._stop())
 
     def _wait(self, seconds: float) -> Deferred[None]:
@@ -138,15 +137,22 @@ class Listener(Service):
         waiting = self._waiting = deferLater(self._reactor, seconds, lambda: None)
         return waiting.addErrback(lambda failure: failure.trap(CancelledError) and None)
 
-    def _leave_to_others(self) -> Deferred[None]:
-        """Let the next clients find the process that listens here, too."""
+    def _ignore_new_clients(self) -> Deferred[None]:
+        """Let the next clients find the process that listens here, too, or nobody.
+
+        A socket that another process has is left as it is: that one goes on.
+        """
         assert self._port is not None
-        try:
-            self._sockets.step_aside(self._endpoint, self._port)
-        except OSError as error:
-            _log.warn("new clients may be lost: {why}", why=error.strerror or str(error))
+        sockets = self._sockets
+        if sockets.takes(self._endpoint) and not sockets.reuse_port:
             return succeed(None)
-        return self._wait(LAST_HANDSHAKES)
+        try:
+            sockets.step_aside(self._endpoint, self._port)
+        except OSError as error:
+            if sockets.reuse_port:
+                _log.warn("new clients may be lost: {why}", why=error.strerror or str(error))
+            return succeed(None)
+        return self._wait(LAST_HANDSHAKES if sockets.reuse_port else NEAR_HANDSHAKES)
 
     def hurry(self) -> None:
         """Wait for nobody any more."""
