@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -170,4 +171,10 @@ class Other(EPollReactor):
 @pytest.mark.parametrize("kind", [Other, SelectReactor])
 def test_another_kind_of_reactor_is_left_alone(kind):
     with made(kind) as reactor:
+        assert "doIteration" not in vars(reactor)
+
+
+def test_where_there_is_no_epoll_every_reactor_is_left_alone(monkeypatch):
+    monkeypatch.setitem(sys.modules, "twisted.internet.epollreactor", None)
+    with made() as reactor:
         assert "doIteration" not in vars(reactor)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from errno import EINTR
 from typing import Any, Final
 
-from twisted.internet.epollreactor import EPollReactor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,18 +17,22 @@ __all__ = ["pass_events_directly"]
 _log = Logger(__name__)
 
 
+_PARTS: Final = ("_poller", "_selectables", "_doReadOrWrite")
+"""What is needed of the reactor. They are not public: a version without one of them is left alone.
+"""
+
+
 def pass_events_directly(reactor: Any) -> None:
     """Have ``reactor`` do so from now on, if it is Twisted's own for epoll; others stay as is."""
+    try:
+        from twisted.internet.epollreactor import EPollReactor  # noqa: PLC0415 - Linux has it
+    except ImportError:
+        return
     if isinstance(reactor, EPollReactor) and type(reactor).doIteration is EPollReactor.doPoll:
         parts: list[Any] = [getattr(reactor, name, None) for name in _PARTS]
         if None not in parts:
             polling = _Polling(*parts)
             reactor.doIteration = polling.poll  # type: ignore[method-assign] # of this one only
-
-
-_PARTS: Final = ("_poller", "_selectables", "_doReadOrWrite")
-"""What is needed of the reactor. They are not public: a version without one of them is left alone.
-"""
 
 
 class _Polling:
