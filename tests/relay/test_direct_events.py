@@ -54,12 +54,14 @@ def made(kind=EPollReactor, **parts):
     own = {name: getattr(reactor, name) for name in parts}
     vars(reactor).update(parts)
     pass_events_directly(reactor)
-    yield reactor
-    vars(reactor).update(own)
-    for waker in reactor._internalReaders:
-        waker.connectionLost(None)
-    if isinstance(reactor, EPollReactor):
-        reactor._poller.close()
+    try:
+        yield reactor
+    finally:
+        vars(reactor).update(own)
+        for waker in reactor._internalReaders:
+            waker.connectionLost(None)
+        if isinstance(reactor, EPollReactor):
+            reactor._poller.close()
 
 
 @pytest.fixture

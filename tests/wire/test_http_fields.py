@@ -38,6 +38,13 @@ def test_fields_that_replace_others_of_their_names(
     assert (headers, fields) == before
 
 
+def test_a_connection_field_that_names_thousands_takes_each_of_them_away() -> None:
+    named = [b"x-%04d" % number for number in range(4000)]
+    fields = [(b"Connection", b", ".join(named))]
+    fields += [(b"X-%04d" % number, b"1") for number in range(3990, 4010)]
+    assert [name for name, _ in end_to_end(fields)] == [b"X-%04d" % n for n in range(4000, 4010)]
+
+
 def test_field_values_compares_names_in_lower_case_and_keeps_the_order() -> None:
     headers = [(b"A", b"1"), (b"b", b"2"), (b"a", b"3"), (b"A_", b"4")]
     assert field_values(headers, b"a") == [b"1", b"3"]

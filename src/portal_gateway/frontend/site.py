@@ -16,7 +16,6 @@ from twisted.internet.interfaces import (
     IProtocolNegotiationFactory,
     IReactorTime,
 )
-from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.error import UnsupportedMethod
@@ -33,6 +32,7 @@ from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import StreamRules, StreamWatch
 from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.policy.security_headers import SecurityHeaders
+from portal_gateway.relay.stream_protocol import StreamProtocol
 from portal_gateway.wire.http1_writing import http_date
 from portal_gateway.wire.http_fields import Headers
 
@@ -67,9 +67,7 @@ class Connection(typing.Protocol):
         """Cut it."""
 
 
-class _Refused(Protocol):
-    transport: Transport  # type: ignore[assignment] # as in HTTPChannel
-
+class _Refused(StreamProtocol[Transport]):
     """A connection above a limit. It is built and dropped rather than not built: a TLS factory has
     to be given a protocol."""
 
@@ -176,7 +174,7 @@ class Site:
         """A channel, or something that drops a connection above the limits."""
         return self.refusal(addr) or HTTPChannel(self)
 
-    def refusal(self, addr: IAddress | None) -> Protocol | None:
+    def refusal(self, addr: IAddress | None) -> IProtocol | None:
         """What drops a connection from ``addr`` if it is above the limits, else None."""
         limits = self.limits
         host = getattr(addr, "host", "")

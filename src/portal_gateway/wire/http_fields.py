@@ -184,7 +184,7 @@ def end_to_end(
     kept = [field for field in headers if field[0] not in _HOP_BY_HOP]
     if len(kept) != len(headers):
         options = list_members(field_values(headers, _CONNECTION))
-        named = [name for name in options if name not in _HOP_BY_HOP and name not in _NEVER_NAMED]
+        named = {name for name in options if name not in _HOP_BY_HOP and name not in _NEVER_NAMED}
         if named:
             kept = [field for field in kept if field[0].lower() not in named]
     if keep_te_trailers and lists_trailers(field_values(headers, b"te")):
