@@ -60,8 +60,11 @@ class Deadlines:
     def _tick(self) -> None:
         self._call = None
         now = self._clock.seconds()
-        self._expire(now)
-        self._run_on(now)
+        try:
+            self._expire(now)
+        finally:
+            # A deadline that fails does not take the others with it.
+            self._run_on(now)
 
     def _expire(self, now: float) -> None:
         for name in [name for name, at in self._due.items() if at <= now]:

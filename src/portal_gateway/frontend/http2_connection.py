@@ -7,6 +7,7 @@ leave in one write.
 """
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
@@ -25,6 +26,7 @@ from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame
 from twisted.internet.interfaces import IAddress, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from portal_gateway.errors import fault
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from portal_gateway.frontend.site import Site
 
 __all__ = ["HTTP2Connection"]
+
+_log = Logger(__name__)
 
 _MEANINGFUL = (DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived)
 
@@ -145,6 +149,9 @@ class HTTP2Connection(Protocol):
             # The library has written its GOAWAY already.
             self._end_all("the client broke HTTP/2")
             self._shut()
+        except Exception:  # noqa: BLE001 - no state is to be trusted after it
+            _log.failure("a connection of HTTP/2 failed")
+            self._fail(ErrorCodes.INTERNAL_ERROR)
         finally:
             self._in_turn = False
         self._flush()
@@ -178,7 +185,7 @@ class HTTP2Connection(Protocol):
         if frame.type == FrameType.GOAWAY and not self._in_header:
             self._receive_goaway(frame)
             return
-        events = self._h2.receive_data(frame.data)
+        events = self._h2.receive_frame(frame, in_header=self._in_header)
         if frame.type in {FrameType.HEADERS, FrameType.CONTINUATION}:
             self._in_header = not frame.ends_headers
         if not self._in_header:
@@ -187,7 +194,13 @@ class HTTP2Connection(Protocol):
         means = False
         for event in events:
             means = means or isinstance(event, _MEANINGFUL)
-            self._receive_event(event)
+            stream_id = getattr(event, "stream_id", None)
+            try:
+                self._receive_event(event)
+            except Exception:
+                if not stream_id:
+                    raise
+                self._end_failed(stream_id)
             if self._closed:
                 return
         self.patience.take(frame, self._seconds(), meant_something=means)
@@ -211,7 +224,7 @@ class HTTP2Connection(Protocol):
         elif isinstance(event, StreamEnded):
             stream = self._streams.get(event.stream_id)
             if stream is not None and not stream.ended:
-                stream.receive_end([])
+                self._intake.receive_end(stream, [])
         elif isinstance(event, TrailersReceived):
             self._receive_trailers(event)
         elif isinstance(event, WindowUpdated):
@@ -312,9 +325,29 @@ class HTTP2Connection(Protocol):
         if self._streams.get(stream.id) is not stream:
             return
         if not self._closed:
-            self._h2.reset_stream(stream.id, code)
+            with suppress(H2Error):  # the library may have closed it
+                self._h2.reset_stream(stream.id, code)
         self._forget(stream)
         self.touch()
+
+    def _end_failed(self, stream_id: int) -> None:
+        """End one stream because of an exception out of its delivery; the others go on.
+
+        This is the one place for exceptions of whatever is called for a frame, and for what a
+        stream has to send.
+        """
+        stream = self._streams.get(stream_id)
+        request = None if stream is None else stream.request
+        request_id = None if request is None else request.exchange.request_id
+        _log.failure("a stream of HTTP/2 failed", request_id=request_id)
+        if stream is None:
+            with suppress(H2Error):
+                self._h2.reset_stream(stream_id, ErrorCodes.INTERNAL_ERROR)
+            return
+        self.reset_failed(stream)
+        if request is not None and not request.over:
+            request.exchange.error = "internal_error"
+            request.disconnected(fault("internal_error", "the stream failed"))
 
     def _forget(self, stream: HTTP2Stream) -> None:
         del self._streams[stream.id]
@@ -365,13 +398,16 @@ class HTTP2Connection(Protocol):
         ready, outlet, h2 = self._ready, self._outlet, self._h2
         while ready and not outlet.blocked:
             stream = ready.popleft()
-            if stream.write(h2):
-                ready.append(stream)
-            elif stream.queued:
-                self._waits.watch_queue(stream)
-            outlet.hold(h2.data_to_send())
-            # What its maker writes now is written in the same turn.
-            stream.unblock()
+            try:
+                if stream.write(h2):
+                    ready.append(stream)
+                elif stream.queued:
+                    self._waits.watch_queue(stream)
+                outlet.hold(h2.data_to_send())
+                # What its maker writes now is written in the same turn.
+                stream.unblock()
+            except Exception:  # noqa: BLE001 - it ends this stream, not the others
+                self._end_failed(stream.id)
 
     # Whether the client takes what is sent: what the outlet calls.
 

@@ -10,6 +10,7 @@ from portal_gateway.frontend.request import Request
 from portal_gateway.wire.http1_head import BadRequest, RequestHead
 from portal_gateway.wire.http2_patience import Patience
 from portal_gateway.wire.http2_request import MalformedRequest, read_request, read_trailers
+from portal_gateway.wire.http_fields import Headers
 
 if TYPE_CHECKING:
     from portal_gateway.frontend.site import Site
@@ -63,7 +64,15 @@ class Intake:
 
     def receive_data(self, stream: HTTP2Stream, data: bytes, credit: int) -> None:
         """A part of a body, for which the client used up ``credit`` of its window."""
-        limit = self._limits.body if stream.request is not None else None
+        request = stream.request
+        if request is not None and not request.over:
+            length = request.head.content_length
+            if length is not None and stream.body_bytes + len(data) > length:
+                # What came before has its credit; this part was never part of the body.
+                stream.receive_data(b"", credit)
+                self._end_malformed(stream, "the body is longer than announced")
+                return
+        limit = self._limits.body if request is not None else None
         if limit is not None and stream.body_bytes + len(data) > limit:
             self._site.limit_hits["body"] += 1
             stream.receive_data(b"", credit)
@@ -79,15 +88,34 @@ class Intake:
         except BadRequest as bad:
             self._count(bad)
             stream.ended = True
-            request = stream.request
             if isinstance(bad, MalformedRequest):
-                self._reset(stream)
-                if request is not None:
-                    request.disconnected(fault(bad.code, bad.detail))
-                return
-            refuse_body(stream, fault(bad.code, bad.detail))
+                self._end_aborted(stream, fault(bad.code, bad.detail))
+            else:
+                refuse_body(stream, fault(bad.code, bad.detail))
             return
+        self.receive_end(stream, trailers)
+
+    def receive_end(self, stream: HTTP2Stream, trailers: Headers) -> None:
+        """A body is complete, if it is as long as it was announced (RFC 9113 section 8.1.1)."""
+        request = stream.request
+        if request is not None and not request.over:
+            length = request.head.content_length
+            if length is not None and stream.body_bytes != length:
+                self._end_malformed(stream, "the body is shorter than announced")
+                return
         stream.receive_end(trailers)
+
+    def _end_malformed(self, stream: HTTP2Stream, why: str) -> None:
+        self._patience.reset()
+        self._end_aborted(stream, fault("bad_request", why))
+
+    def _end_aborted(self, stream: HTTP2Stream, error: GatewayError) -> None:
+        """Reset a stream whose request was begun, and end that request."""
+        request = stream.request
+        self._reset(stream)
+        if request is not None:
+            request.exchange.error = error.cause.code
+            request.disconnected(error)
 
     def _count(self, bad: BadRequest) -> None:
         if bad.limit is not None:

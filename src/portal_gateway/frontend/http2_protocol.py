@@ -1,9 +1,9 @@
 """The h2 library as our end of a connection uses it: settings, and bounds that it leaves open."""
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
+from portal_gateway.frontend.http2_library import Protocol
 from portal_gateway.wire.http1_request import RequestLimits
 from portal_gateway.wire.http2_frames import PREFACE
 
@@ -36,26 +36,13 @@ _FIELD_OVERHEAD = 32
 """What each field counts for besides its bytes (RFC 9113 section 6.5.2)."""
 
 
-class _Protocol(H2Connection):
-    """The library's state with bounds of ours."""
-
-    MAX_CLOSED_STREAMS = 1000
-
-    @property
-    def open_inbound_streams(self) -> int:
-        """None, so that one stream too many is refused and the others go on."""
-        # Asking forgets the streams that have ended.
-        _ = super().open_inbound_streams
-        return 0
-
-
-def server_protocol(limits: RequestLimits) -> H2Connection:
+def server_protocol(limits: RequestLimits) -> Protocol:
     """The state of a new connection, with our preface to be sent and the client's taken for read.
 
     Whoever gives it frames has looked at that. Fields are not judged: `read_request` refuses one
     request where the library would refuse the connection.
     """
-    h2 = _Protocol(
+    h2 = Protocol(
         H2Configuration(
             client_side=False,
             header_encoding=None,

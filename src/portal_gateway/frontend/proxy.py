@@ -171,9 +171,14 @@ class Carriage:
         """The lease's response is complete."""
         self._over = True
         self._leave_upstream()
-        if self._stream is not None:
-            self._request.send_data(self._stream.receive_end())
-        self._request.send_end(permitted_trailers(trailers))
+        try:
+            if self._stream is not None:
+                self._request.send_data(self._stream.receive_end())
+            self._request.send_end(permitted_trailers(trailers))
+        except Exception:
+            # Nobody else is told: for the lease the exchange is over.
+            self._request.fail(fault("internal_error", "The answer could not be passed on."))
+            raise
 
     def response_failed(self, error: GatewayError) -> None:
         """There will be no (more) response.

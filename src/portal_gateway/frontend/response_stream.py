@@ -9,11 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from portal_gateway.wire.http1_response import ResponseHead
 from portal_gateway.wire.sse_boundaries import EventBoundaries
 
 __all__ = ["TICK", "ResponseStream", "StreamRules", "StreamWatch"]
+
+_log = Logger(__name__)
 
 TICK = 0.5
 """Seconds between two looks at all streams. One timer for all is cheaper than one for each, since
@@ -78,7 +81,11 @@ class StreamWatch:
         self._tick = None
         rules = self.rules
         for stream in list(self._streams):
-            stream.look(rules)
+            try:
+                stream.look(rules)
+            except Exception:  # noqa: BLE001 - the streams of others are looked at, too
+                _log.failure("a stream could not be looked at")
+                stream.stop()
         if self._streams:
             self._tick = self._clock.callLater(TICK, self._look)
 

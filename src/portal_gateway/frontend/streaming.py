@@ -144,7 +144,10 @@ class StreamingRequest:
     def resume_body(self) -> None:
         """Go on with the body."""
         if self._inlet is not None:
-            self._inlet.resume()
+            try:
+                self._inlet.resume()
+            except Exception:  # noqa: BLE001 - see _reader_failed
+                self._reader_failed()
 
     # The response.
 
@@ -266,7 +269,13 @@ class StreamingRequest:
         self._forget_users()
         if self._inlet is not None:
             self._inlet.drop()
-        self._stream.send_end(list(trailers) if trailers else [])
+        try:
+            self._stream.send_end(list(trailers) if trailers else [])
+        except Exception:
+            # What has left must not be waited for, nor look complete.
+            self._over = False
+            self._break_off("the end of a response could not be sent")
+            raise
         self.exchange.finished = self.site.seconds()
         self.site.exchange_over(self.exchange)
         self._response_over(None)
@@ -369,12 +378,30 @@ class StreamingRequest:
         """A part of the body arrived."""
         self.exchange.bytes_in += len(data)
         assert self._inlet is not None
-        self._inlet.receive_data(data)
+        try:
+            self._inlet.receive_data(data)
+        except Exception:  # noqa: BLE001 - see _reader_failed
+            self._reader_failed()
 
     def receive_end(self, trailers: Headers) -> None:
         """The body is complete."""
         assert self._inlet is not None
-        self._inlet.receive_end(trailers)
+        try:
+            self._inlet.receive_end(trailers)
+        except Exception:  # noqa: BLE001 - see _reader_failed
+            self._reader_failed()
+
+    def _reader_failed(self) -> None:
+        """Whoever reads the body raised an exception: that ends this request alone.
+
+        The body may have been delivered by the client's connection or by the lease's, and neither
+        is to blame.
+        """
+        _log.failure("a request's body could not be passed on", request_id=self._id)
+        callbacks = self._on_disconnect
+        self.refuse(fault("internal_error", "The gateway failed to pass the body on."))
+        for callback in callbacks:
+            self._tell(callback)
 
     def refuse(self, error: GatewayError) -> None:
         """The body cannot be read on: answer, and tell whoever reads it."""
@@ -384,7 +411,7 @@ class StreamingRequest:
         self._inlet = None
         self.fail(error)
         if inlet is not None:
-            inlet.abort(error)
+            self._abort_inlet(inlet, error)
 
     def disconnected(self, error: GatewayError) -> None:
         """The client has gone, or takes nothing any more."""
@@ -394,12 +421,29 @@ class StreamingRequest:
         self._end_aborted()
         self.site.exchange_over(self.exchange)
         for callback in callbacks:
-            callback()
+            self._tell(callback)
         if producer is not None:
-            producer.stopProducing()
+            self._tell(producer.stopProducing)
         if self._inlet is not None:
-            self._inlet.abort(error)
+            self._abort_inlet(self._inlet, error)
         self._response_over(error)
+
+    def _abort_inlet(self, inlet: BodyInlet, error: GatewayError) -> None:
+        try:
+            inlet.abort(error)
+        except Exception:  # noqa: BLE001 - whoever ends this request may end others after it
+            _log.failure("the end of a request could not be told", request_id=self._id)
+
+    def _tell(self, callback: Callable[[], object]) -> None:
+        """Call who is to be told of the end: one that fails must not keep others from it."""
+        try:
+            callback()
+        except Exception:  # noqa: BLE001 - as in _abort_inlet
+            _log.failure("the end of a request could not be told", request_id=self._id)
+
+    @property
+    def _id(self) -> str:
+        return self.exchange.request_id
 
     def _response_over(self, error: GatewayError | None) -> None:
         """The response is complete, or will never be; for a subclass that has to tell somebody."""

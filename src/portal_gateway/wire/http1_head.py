@@ -25,6 +25,7 @@ from portal_gateway.wire.http_fields import (
 __all__ = [
     "METHODS",
     "REQUEST_LINE",
+    "BadLength",
     "BadRequest",
     "RequestHead",
     "build_head",
@@ -72,6 +73,13 @@ class BadRequest(HTTPSyntaxError):
         self.code = code
         self.detail = detail
         self.limit = limit
+
+
+class BadLength(BadRequest):
+    """Content-Length is repeated or not a length (RFC 9112 section 6.3)."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("bad_request", detail)
 
 
 class RequestHead:
@@ -237,11 +245,11 @@ def _framing(
     stated = index.get(b"content-length")
     if stated is not None:
         if repeats and len(field_values(headers, b"content-length")) > 1:
-            raise BadRequest("bad_request", "Content-Length is repeated")
+            raise BadLength("Content-Length is repeated")
         try:
             length = parse_content_length(stated)
         except BadFraming as error:
-            raise BadRequest("bad_request", str(error)) from None
+            raise BadLength(str(error)) from None
     coding = index.get(b"transfer-encoding")
     if coding is None:
         return length, False

@@ -8,7 +8,7 @@ judged here. Nothing of it can reach an upstream but as a `RequestHead`.
 import re
 from collections.abc import Sequence
 
-from portal_gateway.wire.http1_head import METHODS, BadRequest, RequestHead, build_head
+from portal_gateway.wire.http1_head import METHODS, BadLength, BadRequest, RequestHead, build_head
 from portal_gateway.wire.http1_request import RequestLimits
 from portal_gateway.wire.http_fields import Headers, list_members, permitted_trailers
 
@@ -60,7 +60,10 @@ def read_request(
     method, path, authority = _requested(pseudo, others, limits)
     headers = _plain_fields(others, limits)
     headers.insert(0, (b"Host", authority))
-    head = build_head(method, path, b"1", headers)
+    try:
+        head = build_head(method, path, b"1", headers)
+    except BadLength as bad:
+        raise MalformedRequest(bad.detail) from None
     head.version = b"2"
     head.keep_alive = True
     length = head.content_length
