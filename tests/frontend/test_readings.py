@@ -37,7 +37,7 @@ def relay(name, *, up=True, round_trip=None, leases=0):
 
 
 def router(*relays):
-    return SimpleNamespace(relays=relays, pool_figures=PoolFigures(1, 2, 3, 4, 5, 6, 7))
+    return SimpleNamespace(relays=relays, pool_figures=PoolFigures(1, 2, 3, 4, 5, 6, 7, 8))
 
 
 def test_relays_are_told_with_their_round_trips_and_leases():

@@ -44,11 +44,50 @@ def test_a_defect_while_an_answer_is_passed_on_ends_it_and_names_the_request(
     tracebacks.clear()
 
 
-def test_a_defect_behind_the_end_of_an_answer_is_for_the_transport_too(bench, tracebacks):
-    _, _, line = bench.connected(sink=RecordingSink({"end": failing}))
-    with pytest.raises(RuntimeError, match="a defect"):
-        line.answer()
+@pytest.mark.parametrize("waiting", [True, False])
+def test_a_defect_behind_the_end_of_an_answer_leaves_the_next_one_alone(tracebacks, waiting):
+    # The connection may have been given to whoever waited for it, before the end was told.
+    bench = Bench(max_active=1)
+    _, sink, line = bench.connected(sink=RecordingSink({"end": failing}))
+    if waiting:
+        _, next_sink = bench.request()
+    line.answer()
+    assert sink.endings == 1
+    if not waiting:
+        _, next_sink = bench.request()
+    bench.turn()
+    line.answer()
+    assert next_sink.complete
+    assert bench.pool.dials_total == 1
     assert [event["request_id"] for event in tracebacks] == [None]
+    tracebacks.clear()
+    bench.check_clean()
+
+
+def test_a_defect_of_one_that_is_told_of_the_end_keeps_it_from_no_other(tracebacks):
+    bench = Bench(max_active=1, max_queue=9, wait_limit=5.0)
+    bench.connected()
+    sinks = [RecordingSink({"failed": failing}), RecordingSink(), RecordingSink()]
+    for sink in sinks:
+        bench.request(sink=sink)
+    bench.clock.advance(5.1)
+    assert [sink.code for sink in sinks] == ["lease_busy"] * 3
+    assert len(tracebacks) == 1
+    tracebacks.clear()
+    # The pool still looks after what comes later.
+    _, late = bench.request()
+    bench.clock.advance(5.1)
+    assert late.code == "lease_busy"
+    bench.check_clean()
+
+
+def test_a_defect_while_the_end_of_the_connection_ends_an_answer(bench, tracebacks):
+    _, sink, line = bench.connected(sink=RecordingSink({"end": failing}))
+    line.answer(b"HTTP/1.1 200 OK\r\n\r\nto the end")
+    line.lose(ConnectionDone())
+    assert sink.endings == 1
+    assert bench.pool.active == 0
+    assert len(tracebacks) == 1
     tracebacks.clear()
 
 

@@ -44,7 +44,7 @@ class FakePool:
     def __init__(self, lease_id):
         self.lease_id = lease_id
         self.idle = self.active = self.dialling = self.queued = 0
-        self.dials_total = self.reuses_total = self.retries_total = 0
+        self.dials_total = self.reuses_total = self.retries_total = self.silences_total = 0
         self.closed = False
 
     def close(self):

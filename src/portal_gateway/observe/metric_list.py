@@ -102,7 +102,8 @@ METRICS: Final = (
     Listed(
         "portal_gateway_limit_hits_total",
         "counter",
-        "Times that a limit was met: one of gateway.limits, a rate limit, or a quota.",
+        "Times that a limit was met: one of gateway.limits, a rate limit, a quota, or the ten"
+        " minutes that a lease may be silent (lease_silence).",
         ("limit",),
     ),
     Listed(

@@ -31,6 +31,8 @@ from portal_gateway.wire.http_fields import Headers
 __all__ = [
     "IDEMPOTENT_METHODS",
     "JOINED_BODY_LIMIT",
+    "LEASE_SILENCE",
+    "LOOK_INTERVAL",
     "REPLAY_BODY_LIMIT",
     "BodyFraming",
     "ExchangeOwner",
@@ -46,6 +48,21 @@ IDEMPOTENT_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DE
 
 JOINED_BODY_LIMIT: Final = 16 * 1024
 """Bytes of body that are collected, within one turn of the reactor, for the head's write."""
+
+
+LEASE_SILENCE: Final = 600.0
+"""Seconds after which an exchange ends, at the latest, when its lease moves nothing: it sends no
+head and no byte of a body, and takes none of the request. Ten minutes is more than any answer that
+somebody still waits for takes to begin. It is a backstop: without it a lease that is silent holds
+its client, and its place in the pool, for ever."""
+
+LOOK_INTERVAL: Final = 30.0
+"""Seconds between two looks of a pool at its exchanges: a clock that is read, or a timer that is
+moved, for each piece of each body would cost more."""
+
+_SILENT_LOOKS: Final = int(LEASE_SILENCE / LOOK_INTERVAL) - 1
+"""Looks in a row without progress. The last progress was before the first of them, by up to one
+interval."""
 
 
 class ResponseSink(Protocol):
@@ -94,6 +111,9 @@ class UpgradeSink(ResponseSink, Protocol):
 class ExchangeOwner(TunnelOwner, Protocol):
     """The pool, as an exchange sees it."""
 
+    silences_total: int
+    """Exchanges that ended because their lease was silent."""
+
     @property
     def clock(self) -> IReactorTime:
         """The time of its reactor."""
@@ -131,11 +151,14 @@ class UpstreamExchange:
         "_flush",
         "_head",
         "_method",
+        "_moved",
         "_over",
         "_owner",
         "_paused",
         "_sent",
+        "_silent_looks",
         "_sink",
+        "_streams",
         "_upgrade_sink",
         "attempts",
         "fresh_only",
@@ -176,6 +199,9 @@ class UpstreamExchange:
         self._body_held = False
         self._sent = False
         self._flush: IDelayedCall | None = None
+        self._moved = True
+        self._silent_looks = 0
+        self._streams = False
         self.attempts = 0
         self.reused = False
         self.fresh_only = False
@@ -201,6 +227,7 @@ class UpstreamExchange:
         """
         if self._over or not data:
             return
+        self._moved = True
         body = self._body
         body.add(data)
         connection = self._connection
@@ -253,6 +280,7 @@ class UpstreamExchange:
     def resume(self) -> None:
         """Take the response again."""
         self._paused = False
+        self._moved = True
         if self._connection is not None:
             self._connection.resume_reading()
 
@@ -262,6 +290,7 @@ class UpstreamExchange:
         """Send the request on ``connection``."""
         self._connection = connection
         self._sent = False
+        self._moved = True
         self.reused = connection.reused
         upgrade = self._upgrade_sink is not None
         connection.begin(self, ResponseReader(self, self._method, upgrade=upgrade))
@@ -280,7 +309,29 @@ class UpstreamExchange:
         connection = self._finish()
         if connection is not None:
             self._owner.discard(connection, abort=True)
-        self._sink.response_failed(error)
+        self._tell_failed(error)
+
+    def _tell_failed(self, error: GatewayError) -> None:
+        try:
+            self._sink.response_failed(error)
+        except Exception:  # noqa: BLE001 - the pool, which may end others now, is not to suffer
+            _log.failure("the end of a request could not be told", request_id=self.request_id)
+
+    def look(self) -> None:
+        """End the exchange when its lease has moved nothing for `LEASE_SILENCE`.
+
+        The pool calls it every `LOOK_INTERVAL`. Time in which the client takes nothing does not
+        count: that is for the write stall. A response without a length may be silent for longer:
+        its rules are those of `StreamWatch`.
+        """
+        if self._moved or self._paused or self._streams:
+            self._moved = False
+            self._silent_looks = 0
+            return
+        self._silent_looks += 1
+        if self._silent_looks >= _SILENT_LOOKS:
+            self._owner.silences_total += 1
+            self.fail(fault("upstream_timeout", "The lease was silent for too long."))
 
     def hold_body(self) -> None:
         """Ask for no more of the request's body, if more of it is to come."""
@@ -290,6 +341,8 @@ class UpstreamExchange:
 
     def release_body(self) -> None:
         """Undo `hold_body`."""
+        # All that waited was sent, so the lease takes its request.
+        self._moved = True
         if self._body_held and not self._over:
             self._body_held = False
             self._sink.resume_request_body()
@@ -312,12 +365,17 @@ class UpstreamExchange:
         except BadResponse as error:
             detail = f"The lease's response is not valid HTTP/1.1: {error}."
             self.fail(fault("upstream_protocol_error", detail))
-        except Exception:
-            # The transport would log it, too, but not know whose request it was.
-            _log.failure("an answer could not be passed on", request_id=self.request_id)
-            if self._over:
-                raise
-            self.fail(fault("internal_error", "The gateway failed to pass the answer on."))
+        except Exception:  # noqa: BLE001 - it ends this exchange, not what the connection does next
+            self._sink_failed()
+
+    def _sink_failed(self) -> None:
+        """Who asked raised an exception: end the exchange, which is all that is to suffer for it.
+
+        This is the one place for exceptions out of a response's delivery. Behind the end of a
+        response the connection carries another exchange already, perhaps.
+        """
+        _log.failure("an answer could not be passed on", request_id=self.request_id)
+        self.fail(fault("internal_error", "The gateway failed to pass the answer on."))
 
     def connection_lost(self, reason: Failure) -> None:
         """The connection has ended."""
@@ -332,6 +390,9 @@ class UpstreamExchange:
                 connection.reader.receive_eof()
             except BadResponse:
                 pass
+            except Exception:  # noqa: BLE001 - see there
+                self._sink_failed()
+                return
             else:
                 return
         self.fail(_loss(reason, "before its response was complete"))
@@ -346,13 +407,16 @@ class UpstreamExchange:
     def response_head(self, head: ResponseHead) -> None:
         """The final response begins."""
         if not self._over:
+            self._moved = True
             if head.content_length is None and self._connection is not None:
+                self._streams = True
                 self._connection.expect_stream()
             self._sink.response_head(head)
 
     def response_data(self, data: bytes) -> None:
         """Bytes of the body."""
         if not self._over:
+            self._moved = True
             self._sink.response_data(data)
 
     def response_end(self, trailers: Headers) -> None:

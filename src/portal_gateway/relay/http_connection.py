@@ -94,6 +94,9 @@ class CarriedExchange(Protocol):
     def fail(self, error: GatewayError) -> None:
         """End it; the connection is aborted."""
 
+    def look(self) -> None:
+        """End it if the lease has been silent for too long."""
+
 
 class ConnectionOwner(Protocol):
     """The pool, as a connection sees it."""

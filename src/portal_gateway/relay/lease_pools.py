@@ -13,7 +13,7 @@ next request a dial."""
 
 
 class PoolFigures(NamedTuple):
-    """What there is to measure of pools; the last three count what there was."""
+    """What there is to measure of pools; the last four count what there was."""
 
     idle: int = 0
     active: int = 0
@@ -22,6 +22,7 @@ class PoolFigures(NamedTuple):
     dials: int = 0
     reuses: int = 0
     retries: int = 0
+    silences: int = 0
 
     @classmethod
     def of(cls, pool: Pool) -> "PoolFigures":
@@ -34,6 +35,7 @@ class PoolFigures(NamedTuple):
             pool.dials_total,
             pool.reuses_total,
             pool.retries_total,
+            pool.silences_total,
         )
 
 
@@ -104,7 +106,7 @@ class LeasePools:
 
     def _count_gone(self, pool: Pool) -> None:
         gone = PoolFigures.of(pool)
-        counted = PoolFigures(dials=gone.dials, reuses=gone.reuses, retries=gone.retries)
+        counted = gone._replace(idle=0, active=0, dialling=0, queued=0)
         self._gone = sum_of([self._gone, counted])
 
 

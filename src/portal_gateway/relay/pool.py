@@ -6,7 +6,8 @@ a connection that another request is done with. So a dial may outlive the reques
 its connection then serves the next in line, or stays idle.
 
 Nothing waits without a limit: a dial has `PoolLimits.connect_timeout`, a request in the queue
-`PoolLimits.wait_limit`. What the pool does later it does in one delayed call, the tick.
+`PoolLimits.wait_limit`, and an exchange ends when its lease was silent for `LEASE_SILENCE`. What
+the pool does later it does in one delayed call, the tick.
 """
 
 from collections import deque
@@ -17,10 +18,12 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.dials import Dialler
 from portal_gateway.relay.http_client import (
+    LOOK_INTERVAL,
     BodyFraming,
     ResponseSink,
     UpgradeSink,
@@ -35,6 +38,8 @@ from portal_gateway.relay.http_connection import (
 from portal_gateway.wire.http1_writing import serialise_request
 
 __all__ = ["BUSY_PAUSE", "SURPLUS_TIME", "Pool", "PoolLimits"]
+
+_log = Logger(__name__)
 
 BUSY_PAUSE: Final = 1.0
 """Seconds without a new dial after the lease refused one for having too many connections.
@@ -83,7 +88,8 @@ class Pool:
 
     ``idle``, ``active``, ``dialling`` and ``queued`` are what there is now: connections without and
     with a request, dials, requests that wait for a place. ``dials_total``, ``reuses_total`` and
-    ``retries_total`` count what there was.
+    ``retries_total`` count what there was, ``silences_total`` the requests that ended because the
+    lease was silent.
     """
 
     def __init__(
@@ -108,8 +114,10 @@ class Pool:
         self._drained: list[Deferred[None]] = []
         self._tick: IDelayedCall | None = None
         self._tick_at = inf
+        self._look_at = inf
         self.reuses_total = 0
         self.retries_total = 0
+        self.silences_total = 0
 
     @property
     def idle(self) -> int:
@@ -325,7 +333,14 @@ class Pool:
         if connection.reused:
             self.reuses_total += 1
         self._busy.add(connection)
-        exchange.attach(connection)
+        if self._look_at == inf:
+            self._look_at = self.clock.seconds() + LOOK_INTERVAL
+            self._tick_by(self._look_at)
+        try:
+            exchange.attach(connection)
+        except Exception:  # noqa: BLE001 - the connection may come from another, which is not over
+            _log.failure("a request could not be sent", request_id=exchange.request_id)
+            exchange.fail(fault("internal_error", "The gateway failed to send the request."))
 
     def _place(self, connection: UpstreamConnection) -> None:
         """Give a connection that is free to who waits longest, keep it, or close it."""
@@ -442,6 +457,13 @@ class Pool:
 
     def _run_tick(self) -> None:
         self._tick, self._tick_at = None, inf
+        try:
+            self._do_what_is_due()
+        finally:
+            # Whatever fails, the others are not to wait for ever.
+            self._tick_for_the_next()
+
+    def _do_what_is_due(self) -> None:
         doomed, self._doomed = self._doomed, []
         for exchange, error in doomed:
             exchange.fail(error)
@@ -458,8 +480,16 @@ class Pool:
             del self._idle[connection]
             self._close(connection)
         self._closing.expire(now)
+        if self._look_at <= now:
+            self._look(now)
         self._pump()
-        self._tick_for_the_next()
+
+    def _look(self, now: float) -> None:
+        """Look at every exchange; without one the next look waits for one to begin."""
+        for connection in list(self._busy):
+            if connection.exchange is not None:
+                connection.exchange.look()
+        self._look_at = max(now, self._look_at + LOOK_INTERVAL) if self._busy else inf
 
     @property
     def _surplus_due(self) -> float:
@@ -467,6 +497,8 @@ class Pool:
         return next(iter(self._idle.values())) - self.limits.idle_timeout + SURPLUS_TIME
 
     def _tick_for_the_next(self) -> None:
+        if self.unused:
+            self._look_at = inf
         if len(self._idle) > self.limits.max_idle:
             self._tick_by(self._surplus_due)
         if self._queue:
@@ -477,6 +509,7 @@ class Pool:
             next(iter(self._idle.values()), inf),
             self._closing.deadline,
             self._dials.deadline,
+            self._look_at,
         ):
             self._tick_by(deadline)
 

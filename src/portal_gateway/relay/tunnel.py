@@ -106,6 +106,9 @@ class Tunnel:
             if self.receiver is not None:
                 self.receiver.stream_lost(error)
 
+    def look(self) -> None:
+        """Nothing: a tunnel may be silent, and who speaks in it has rules for that."""
+
     def hold_body(self) -> None:
         """The transport has enough to send."""
         if self.receiver is not None:
