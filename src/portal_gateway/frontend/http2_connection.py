@@ -65,6 +65,10 @@ _ANY_STREAM = 2**31 - 1
 """The last stream of a GOAWAY that only says that another one comes."""
 
 
+def _waiting_since(stream: HTTP2Stream) -> float:
+    return stream.waiting_since
+
+
 class HTTP2Connection(Protocol):
     """Reads requests and has ``site`` answer them, as many at once as `MAX_STREAMS`."""
 
@@ -290,8 +294,8 @@ class HTTP2Connection(Protocol):
 
     def touch(self, stream: HTTP2Stream | None = None) -> None:
         """There is something to send, for ``stream`` or for all: at the end of this turn."""
-        if stream is not None and stream not in self._ready:
-            self._ready.append(stream)
+        if stream is not None:
+            self._give_turn(stream)
         if not self._in_turn and not self._scheduled:
             self._scheduled = True
             self.site.call_soon(self._flush_soon)
@@ -351,7 +355,7 @@ class HTTP2Connection(Protocol):
 
     def _forget(self, stream: HTTP2Stream) -> None:
         del self._streams[stream.id]
-        if stream in self._ready:
+        if stream.ready:
             self._ready.remove(stream)
         stream.drop()
         self.give_credit(stream, stream.take_uncredited())
@@ -364,12 +368,18 @@ class HTTP2Connection(Protocol):
     # Frames out.
 
     def _wake(self, stream: HTTP2Stream | None) -> None:
-        if stream is not None and stream.queued and stream not in self._ready:
-            self._ready.append(stream)
+        if stream is not None and stream.queued:
+            self._give_turn(stream)
 
     def _wake_all(self) -> None:
-        for stream in self._streams.values():
+        # Who has waited longest comes first: a narrow window is shared, and starves nobody.
+        for stream in sorted(self._streams.values(), key=_waiting_since):
             self._wake(stream)
+
+    def _give_turn(self, stream: HTTP2Stream) -> None:
+        if not stream.ready:
+            stream.ready = True
+            self._ready.append(stream)
 
     def _flush_soon(self) -> None:
         self._scheduled = False
@@ -398,9 +408,10 @@ class HTTP2Connection(Protocol):
         ready, outlet, h2 = self._ready, self._outlet, self._h2
         while ready and not outlet.blocked:
             stream = ready.popleft()
+            stream.ready = False
             try:
                 if stream.write(h2):
-                    ready.append(stream)
+                    self._give_turn(stream)
                 elif stream.queued:
                     self._waits.watch_queue(stream)
                 outlet.hold(h2.data_to_send())
@@ -414,6 +425,7 @@ class HTTP2Connection(Protocol):
     def output_blocked(self) -> None:
         """The client is slower than we are."""
         if not self._closed:
+            self._waits.connection_blocked()
             self._deadlines.set("write_stall", self._seconds() + self._limits.write_stall)
 
     def output_drained(self) -> None:
@@ -422,7 +434,7 @@ class HTTP2Connection(Protocol):
         if self._closed:
             self._close_transport()
         else:
-            self._waits.not_the_windows()
+            self._waits.connection_drained()
             self._flush()
 
     # Ending.
@@ -540,7 +552,7 @@ class HTTP2Connection(Protocol):
         elif deadline == BODY_RATE:
             self._waits.check_rates()
         elif deadline == STALL:
-            self._waits.check_stalls(connection_blocked=self._outlet.blocked)
+            self._waits.check_stalls()
         elif deadline == "last_head":
             self._go_away()
         else:

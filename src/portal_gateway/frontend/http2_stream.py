@@ -19,10 +19,15 @@ from portal_gateway.wire.http_fields import Headers
 if TYPE_CHECKING:
     from portal_gateway.frontend.http2_connection import HTTP2Connection
 
-__all__ = ["QUEUED", "HTTP2Stream", "response_fields"]
+__all__ = ["LEAST_TAKEN", "QUEUED", "HTTP2Stream", "response_fields"]
 
 QUEUED = 32 * 1024
 """Bytes of a response that wait for the client's window before whoever makes them is paused."""
+
+LEAST_TAKEN = 16 * 1024
+"""Bytes of what waits on a stream that its client has to take, or all if less waits, before the
+write stall begins anew: one full frame. Over HTTP/1.1 it is what the transport holds, 64 to 128
+KiB, for a connection; here up to `MAX_STREAMS` share one."""
 
 _NO_CONTENT = 204
 
@@ -58,7 +63,12 @@ def response_fields(headers: Headers) -> Headers:
 
 
 class HTTP2Stream:
-    """The two halves of one stream. ``ended`` is the client's: it has sent everything."""
+    """The two halves of one stream. ``ended`` is the client's: it has sent everything.
+
+    ``ready`` says that the stream has its turn to write. ``taken`` is what the client took of the
+    ``queued`` bytes since ``waiting_since``; for ``excused`` seconds of it the connection was to
+    blame.
+    """
 
     __slots__ = (
         "_arrived",
@@ -77,12 +87,15 @@ class HTTP2Stream:
         "body_bytes",
         "client",
         "ended",
+        "excused",
         "id",
         "is_secure",
-        "progress_at",
         "queued",
+        "ready",
         "request",
         "server",
+        "taken",
+        "waiting_since",
         "watched_since",
         "window_bytes",
     )
@@ -99,7 +112,10 @@ class HTTP2Stream:
         self.window_bytes = 0
         self.watched_since: float | None = None
         self.queued = 0
-        self.progress_at = 0.0
+        self.ready = False
+        self.taken = 0
+        self.waiting_since = 0.0
+        self.excused = 0.0
         self._arrived: deque[tuple[bytes, int]] = deque()
         self._uncredited = 0
         self._trailers_in: Headers = []
@@ -219,7 +235,7 @@ class HTTP2Stream:
     def send_data(self, data: bytes) -> None:
         """Send a part of the body."""
         if not self.queued:
-            self.progress_at = self._connection.site.seconds()
+            self._wait_anew()
         self._queue.append(data)
         self.queued += len(data)
         if self.queued > QUEUED:
@@ -314,7 +330,9 @@ class HTTP2Stream:
         elif len(data) < room and self._queue:
             data = self._join(data, room)
         self.queued -= len(data)
-        self.progress_at = self._connection.site.seconds()
+        self.taken += len(data)
+        if self.taken >= LEAST_TAKEN:
+            self._wait_anew()
         ends = self._ends and not self._queue and not self._trailers
         h2.send_data(self.id, bytes(data), end_stream=ends)
         self._connection.patience.sent_data()
@@ -323,6 +341,11 @@ class HTTP2Stream:
             self._connection.response_sent(self)
             return False
         return bool(self._queue or self._ends)
+
+    def _wait_anew(self) -> None:
+        self.waiting_since = self._connection.site.seconds()
+        self.taken = 0
+        self.excused = 0.0
 
     def _join(self, first: bytes | memoryview, room: int) -> bytes:
         """Small pieces fill one frame."""

@@ -13,20 +13,25 @@ from portal_gateway.frontend.http2_stream import HTTP2Stream
 if TYPE_CHECKING:
     from portal_gateway.frontend.site import Site
 
-__all__ = ["BODY_RATE", "STALL", "Waits"]
+__all__ = ["BODY_RATE", "MOST_STALLS", "STALL", "Waits"]
 
 BODY_RATE = "body_rate"
 STALL = "stall"
+
+MOST_STALLS = 4
+"""How many times the write stall a stream may wait, however long of it its connection was blocked:
+a hundred streams share 14 KB/s then, and none is held by a client that reads only another."""
 
 
 class Waits:
     """Holds each of ``streams`` to the limits in time that HTTP/1.1 has for a connection.
 
-    ``refuse`` answers a request whose body comes too slowly, ``cut`` resets a stream of which the
-    client takes nothing.
+    ``refuse`` answers a request whose body comes too slowly. ``cut`` resets a stream of which the
+    client takes less than `LEAST_TAKEN` in the time of the write stall, and not all that waits;
+    time in which the whole connection was blocked does not count, but see `MOST_STALLS`.
     """
 
-    __slots__ = ("_cut", "_deadlines", "_limits", "_refuse", "_site", "_streams")
+    __slots__ = ("_blocked_at", "_cut", "_deadlines", "_limits", "_refuse", "_site", "_streams")
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class Waits:
         self._streams = streams
         self._refuse = refuse
         self._cut = cut
+        self._blocked_at: float | None = None
 
     def watch_bodies(self) -> None:
         """Hold those that are awaited to their rate from now on."""
@@ -75,25 +81,36 @@ class Waits:
     def watch_queue(self, stream: HTTP2Stream) -> None:
         """The client's window has no room for what ``stream`` has to send."""
         if STALL not in self._deadlines:
-            self._deadlines.set(STALL, stream.progress_at + self._limits.write_stall)
+            self._deadlines.set(STALL, stream.waiting_since + self._limits.write_stall)
 
-    def not_the_windows(self) -> None:
-        """What was not taken until now was kept back by the connection, not by a window."""
+    def connection_blocked(self) -> None:
+        """The connection takes nothing: what waits is not kept back by windows alone."""
+        self._blocked_at = self._site.seconds()
+
+    def connection_drained(self) -> None:
+        """The connection has sent everything."""
         now = self._site.seconds()
         for stream in self._streams.values():
-            stream.progress_at = now
+            stream.excused += self._blocked_for(stream, now)
+        self._blocked_at = None
 
-    def check_stalls(self, *, connection_blocked: bool) -> None:
+    def _blocked_for(self, stream: HTTP2Stream, now: float) -> float:
+        blocked_at = self._blocked_at
+        return 0.0 if blocked_at is None else now - max(blocked_at, stream.waiting_since)
+
+    def check_stalls(self) -> None:
         """`STALL` has come."""
         stall, now = self._limits.write_stall, self._site.seconds()
-        waiting = []
+        next_due = None
         for stream in list(self._streams.values()):
             if not stream.queued:
                 continue
-            if now - stream.progress_at < stall or connection_blocked:
-                waiting.append(stream.progress_at)
-                continue
-            self._site.limit_hits["write_stall"] += 1
-            self._cut(stream)
-        if waiting:
-            self._deadlines.set(STALL, max(now + 1.0, min(waiting) + stall))
+            excused = stream.excused + self._blocked_for(stream, now)
+            due = stream.waiting_since + min(stall + excused, stall * MOST_STALLS)
+            if due <= now:
+                self._site.limit_hits["write_stall"] += 1
+                self._cut(stream)
+            elif next_due is None or due < next_due:
+                next_due = due
+        if next_due is not None:
+            self._deadlines.set(STALL, max(now + 1.0, next_due))
