@@ -1,3 +1,4 @@
+import pytest
 from twisted.internet.task import Clock
 
 from portal_gateway.frontend.deadlines import Deadlines
@@ -89,3 +90,22 @@ def test_a_deadline_in_the_past_expires_at_the_next_turn() -> None:
     deadlines.set("a", 3)
     clock.advance(0)
     assert expired == [(10, "a")]
+
+
+def test_one_that_fails_does_not_take_the_later_ones_with_it() -> None:
+    clock = Clock()
+    expired: list[str] = []
+
+    def expire(name: str) -> None:
+        expired.append(name)
+        if name == "broken":
+            raise RuntimeError("a defect")
+
+    deadlines = Deadlines(clock, expire)
+    deadlines.set("broken", 3)
+    deadlines.set("later", 5)
+    with pytest.raises(RuntimeError):
+        clock.advance(3)
+    clock.advance(2)
+    assert expired == ["broken", "later"]
+    assert clock.getDelayedCalls() == []

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 
+from portal_gateway.errors import fault
 from portal_gateway.frontend.http2_protocol import CONNECTION_WINDOW, STREAM_WINDOW
 from portal_gateway.wire.http1_writing import UnsafeField
 from tests.frontend.http2_world import GET, HTTP2, POST, frame
@@ -507,6 +508,38 @@ def test_a_site_that_fails_to_begin_a_request(tracebacks):
     assert len(tracebacks) == 1
     tracebacks.clear()
     innocent_goes_on(served, noting, innocent)
+
+
+def test_one_that_cannot_be_withdrawn_in_order_ends_all_the_same(tracebacks):
+    noting = Noting()
+    served = HTTP2(noting)
+    streams = [served.ask() for _ in range(3)]
+    noting.requests[0].on_withdrawal = lambda error: fails()
+    for request in noting.requests:
+        request.withdraw(fault("invalid_api_key", "it was revoked"))
+    served.turn()
+    assert served.answers[streams[0]].reset == ErrorCodes.INTERNAL_ERROR
+    assert [served.answers[stream].status for stream in streams[1:]] == [401, 401]
+    assert len(tracebacks) == 1
+    tracebacks.clear()
+    served.finish()
+
+
+def test_slow_bodies_are_looked_at_though_one_cannot_be_refused(tracebacks):
+    noting = Noting(lambda request: request.read_body(Reader()))
+    served = HTTP2(noting)
+    streams = [served.h2.get_next_available_stream_id()]
+    served.h2.send_headers(streams[0], POST)
+    streams.append(served.h2.get_next_available_stream_id())
+    served.h2.send_headers(streams[1], POST)
+    served.turn()
+    noting.requests[0].refuse = lambda error: fails()
+    served.lets_pass(16)
+    assert served.answers[streams[0]].reset == ErrorCodes.INTERNAL_ERROR
+    assert served.answers[streams[1]].status == 408
+    assert len(tracebacks) == 1
+    tracebacks.clear()
+    served.finish()
 
 
 def test_trailers_that_cannot_be_written_end_their_stream(tracebacks):

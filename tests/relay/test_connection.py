@@ -343,3 +343,19 @@ def test_repr_shows_no_more_than_names():
     assert repr(near.transport) == "<Substream 1 of relay.test:4017>"
     assert near.transport.getPeer().host == "relay.test:4017"
     assert near.transport.getHost().port == 1
+
+
+def test_a_defect_in_starting_costs_that_stream_only(tracebacks):
+    class Broken(Recorder):
+        def connectionMade(self):
+            raise RuntimeError("a defect")
+
+    joined = Joined(accept=Broken)
+    streams = [Recorder(), Recorder()]
+    for near in streams:
+        joined.client.open_stream(near)
+    joined.settle()
+    assert [near.lost is not None for near in streams] == [True, True]
+    assert joined.server.connected
+    assert len(tracebacks) == 2
+    tracebacks.clear()

@@ -444,3 +444,24 @@ def test_a_protocols_defect_costs_that_stream_only(method, tracebacks):
     assert [str(event["log_failure"].value) for event in tracebacks] == ["a defect"]
     tracebacks.clear()
     assert joined.client.streams == joined.server.streams == 1
+
+
+class BrokenProducer(Producer):
+    def pauseProducing(self):
+        raise RuntimeError("a defect")
+
+
+def test_a_producers_defect_costs_that_stream_only(tracebacks):
+    joined = Joined()
+    near, far = joined.open()
+    other_near, other_far = joined.open()
+    far.transport.pauseProducing()
+    BrokenProducer(near.transport, b"x" * 100_000, blocks=50)
+    other_near.transport.write(b"fine")
+    joined.settle()
+    assert near.lost is not None
+    assert other_far.data == b"fine"
+    assert joined.client.connected
+    assert joined.client.streams == 1
+    assert len(tracebacks) == 1
+    tracebacks.clear()

@@ -183,3 +183,24 @@ def test_a_client_that_leaves_before_the_101_aborts_it(bench):
     assert line.aborted
     line.answer(SWITCH)
     assert sink.tunnel is None
+
+
+def test_one_that_fails_when_it_is_told_of_the_end_keeps_it_from_no_other(tracebacks):
+    class Broken(UpgradeSink):
+        def stream_lost(self, error):
+            raise RuntimeError("a defect")
+
+    bench = Bench()
+    sinks = [Broken(), UpgradeSink(), Broken()]
+    for sink in sinks:
+        bench.pool.upgrade(b"/ws", [(b"Host", b"lease"), (b"Upgrade", b"x")], sink)
+        line = bench.endpoint.accept()
+        bench.turn()
+        line.answer(SWITCH)
+    bench.pool.abort_all(fault("relay_unavailable", "gone"))
+    assert all(line.aborted for line in bench.endpoint.lines)
+    assert sinks[1].heard == [("lost", "relay_unavailable")]
+    assert bench.pool.active == 0
+    assert len(tracebacks) == 2
+    tracebacks.clear()
+    bench.check_clean()

@@ -29,7 +29,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from portal_gateway.errors import fault
+from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.closing import Closing
 from portal_gateway.frontend.deadlines import CROSSING_TIME, LAST_HEAD, Deadlines
 from portal_gateway.frontend.http2_intake import Intake, refuse_body
@@ -100,7 +100,7 @@ class HTTP2Connection(Protocol):
             site,
             self._deadlines,
             self._streams,
-            refuse=refuse_body,
+            refuse=self._refuse_slow,
             cut=self._cut_stalled,
         )
         self._ready: deque[HTTP2Stream] = deque()
@@ -536,6 +536,12 @@ class HTTP2Connection(Protocol):
             self._waits.watch_bodies()
         elif self._begun and "idle_timeout" not in deadlines:
             deadlines.set("idle_timeout", self._seconds() + limits.idle_timeout)
+
+    def _refuse_slow(self, stream: HTTP2Stream, error: GatewayError) -> None:
+        try:
+            refuse_body(stream, error)
+        except Exception:  # noqa: BLE001 - the others are looked at after it
+            self._end_failed(stream.id)
 
     def _cut_stalled(self, stream: HTTP2Stream) -> None:
         request = stream.request

@@ -335,10 +335,14 @@ class StreamingRequest:
 
     def withdraw(self, error: GatewayError) -> None:
         """End it with ``error``: whoever asked may not have the answer any more."""
-        if self.on_withdrawal is None:
-            self.fail(error)
-        else:
-            self.on_withdrawal(error)
+        try:
+            if self.on_withdrawal is None:
+                self.fail(error)
+            else:
+                self.on_withdrawal(error)
+        except Exception:  # noqa: BLE001 - it ends all the same, and others are withdrawn after it
+            _log.failure("a request could not be withdrawn in order", request_id=self._id)
+            self.abort()
 
     def _take_back_head(self) -> bool:
         if not self._stream.take_back_head():

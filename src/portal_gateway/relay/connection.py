@@ -276,7 +276,11 @@ class RelayConnection:
             return
         self._session.accept_stream(event.stream_id)
         self._streams[event.stream_id] = stream
-        stream.start(protocol)
+        try:
+            stream.start(protocol)
+        except Exception:  # noqa: BLE001  # as above
+            _log.failure("a relay stream could not be started")
+            stream.abortConnection()
 
     def _window_opened(self, event: WindowOpened) -> None:
         stream = self._streams.get(event.stream_id)

@@ -331,7 +331,11 @@ class Substream:
         if self._producer is not None:
             waits = bool(self._buffer)
             full = self._buffer.size > HIGH_WATER or (waits and self._outbox.congested)
-            self._producer.steer(waits=waits, full=full)
+            try:
+                self._producer.steer(waits=waits, full=full)
+            except Exception:  # noqa: BLE001  # as in _deliver; the others wait for their turn
+                _log.failure("a producer on a relay stream failed")
+                self.abortConnection()
 
     def _end_writing_when_drained(self) -> None:
         if not (self.disconnecting or self._write_ending) or self._write_ended or self._finished:

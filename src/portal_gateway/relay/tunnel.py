@@ -6,6 +6,7 @@ It stays one of its pool's active connections until it ends, and is never used f
 from typing import Protocol
 
 from twisted.internet.error import ConnectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError, fault
@@ -13,6 +14,8 @@ from portal_gateway.relay.http_connection import UpstreamConnection
 from portal_gateway.relay.transport_buffers import limit_unsent
 
 __all__ = ["Tunnel", "TunnelOwner", "TunnelReceiver"]
+
+_log = Logger(__name__)
 
 
 class TunnelReceiver(Protocol):
@@ -104,7 +107,10 @@ class Tunnel:
         if self._connection is not None:
             self._leave(abort=True)
             if self.receiver is not None:
-                self.receiver.stream_lost(error)
+                try:
+                    self.receiver.stream_lost(error)
+                except Exception:  # noqa: BLE001 - whoever ends this tunnel may end others now
+                    _log.failure("the end of a tunnel could not be told")
 
     def look(self) -> None:
         """Nothing: a tunnel may be silent, and who speaks in it has rules for that."""
