@@ -29,9 +29,9 @@ COMPILED = {
     ),
     "wire": (
         "forwarded handshake http1_head http1_request http1_response http1_response_head "
-        "http1_writing http2_request http_fields length_prefixed limits secure_channel "
-        "secure_records yamux yamux_credit yamux_events yamux_flood yamux_frames yamux_ids "
-        "yamux_receiver yamux_stream yamux_table"
+        "http1_writing http2_header_blocks http2_request http_fields length_prefixed limits "
+        "secure_channel secure_records yamux yamux_credit yamux_events yamux_flood yamux_frames "
+        "yamux_ids yamux_receiver yamux_stream yamux_table"
     ),
 }
 """Modules by package: what each request, or each byte through a relay, passes.

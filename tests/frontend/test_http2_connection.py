@@ -1,3 +1,5 @@
+import struct
+
 import pytest
 from h2.errors import ErrorCodes
 
@@ -859,6 +861,37 @@ def test_continuations_are_bounded(data):
     served.finish()
 
 
+def test_a_header_block_that_is_too_long_is_refused_before_it_is_kept():
+    noting = Noting()
+    served = HTTP2(noting)
+    served.turn()
+    served.raw(frame(1, b"\x82" + b"\x20" * 16_000, stream=1))
+    sent = 16_000
+    while served.goaway is None and sent < 1_000_000:
+        served.raw(frame(9, b"\x20" * 16_000, stream=1))
+        sent += 16_000
+    assert sent < 120_000
+    assert served.goaway.error_code == ErrorCodes.ENHANCE_YOUR_CALM
+    assert served.site.limit_hits["header"] == 1
+    assert noting.requests == []
+    served.wait(3)
+    assert served.closed
+    served.finish()
+
+
+def test_settings_that_mean_nothing_here_are_not_kept():
+    served = HTTP2(Noting())
+    served.turn()
+    kept = len(served.channel._h2.remote_settings)
+    for first in range(0x10, 0x10 + 10_000, 1000):
+        settings = b"".join(struct.pack(">HI", first + more, 1) for more in range(1000))
+        served.raw(frame(4, settings))
+        served.lets_pass(1)
+    assert served.goaway is None
+    assert len(served.channel._h2.remote_settings) == kept
+    served.finish()
+
+
 def test_a_header_bomb_ends_the_connection():
     served = HTTP2(Noting())
     served.turn()
@@ -866,6 +899,7 @@ def test_a_header_bomb_ends_the_connection():
     block = b"\x82\x87\x84\x41\x01h" + b"\x40\x01a\x7f\xa1\x1e" + b"v" * 4000
     served.raw(frame(1, block + b"\xbe" * 4000, flags=5, stream=1))
     assert served.goaway is not None
+    assert served.site.limit_hits["header"] == 1
     served.wait(3)
     assert served.closed
     served.finish()

@@ -21,7 +21,7 @@ from h2.events import (
     TrailersReceived,
     WindowUpdated,
 )
-from h2.exceptions import H2Error
+from h2.exceptions import DenialOfServiceError, H2Error
 from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame
 from twisted.internet.interfaces import IAddress, ISSLTransport, ITCPTransport
@@ -33,7 +33,11 @@ from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.closing import Closing
 from portal_gateway.frontend.deadlines import CROSSING_TIME, LAST_HEAD, Deadlines
 from portal_gateway.frontend.http2_intake import Intake, refuse_body
-from portal_gateway.frontend.http2_protocol import MAX_HEADER_TABLE, MAX_STREAMS, server_protocol
+from portal_gateway.frontend.http2_protocol import (
+    MAX_STREAMS,
+    header_list_size,
+    server_protocol,
+)
 from portal_gateway.frontend.http2_stream import HTTP2Stream
 from portal_gateway.frontend.http2_waits import BODY_RATE, STALL, Waits
 from portal_gateway.frontend.outlet import Outlet, Transport
@@ -41,10 +45,9 @@ from portal_gateway.frontend.request import Request
 from portal_gateway.relay.transport_buffers import limit_unsent
 from portal_gateway.relay.turn_writes import write_in_turn
 from portal_gateway.wire.http2_frames import (
-    BadPreface,
+    BadFrames,
     Frame,
     FrameCutter,
-    FrameTooLong,
     FrameType,
 )
 from portal_gateway.wire.http2_patience import Patience
@@ -93,7 +96,7 @@ class HTTP2Connection(Protocol):
         self.site = site
         self._limits = site.limits
         self._seconds = site.seconds
-        self._cutter = FrameCutter()
+        self._cutter = FrameCutter(header_list_size(site.limits))
         self._deadlines = Deadlines(site.clock, self._expired)
         self._streams: dict[int, HTTP2Stream] = {}
         self._waits = Waits(
@@ -145,11 +148,12 @@ class HTTP2Connection(Protocol):
                     if not self._closed:
                         self._receive_frame(frame)
                 data = b""
-        except BadPreface:
-            self._fail(ErrorCodes.PROTOCOL_ERROR)
-        except FrameTooLong:
-            self._fail(ErrorCodes.FRAME_SIZE_ERROR)
-        except H2Error:
+        except BadFrames as bad:
+            if bad.limit is not None:
+                self.site.limit_hits[bad.limit] += 1
+            self._fail(ErrorCodes(bad.code))
+        except H2Error as error:
+            self._count_broken(error)
             # The library has written its GOAWAY already.
             self._end_all("the client broke HTTP/2")
             self._shut()
@@ -159,6 +163,11 @@ class HTTP2Connection(Protocol):
         finally:
             self._in_turn = False
         self._flush()
+
+    def _count_broken(self, error: H2Error) -> None:
+        if isinstance(error, DenialOfServiceError):
+            # The fields of one header block are longer than `header_list_size`.
+            self.site.limit_hits["header"] += 1
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         """The client has gone, or the connection was closed from here."""
@@ -255,9 +264,6 @@ class HTTP2Connection(Protocol):
             self._intake.receive_trailers(stream, event.headers or [])
 
     def _receive_settings(self, event: RemoteSettingsChanged) -> None:
-        table = event.changed_settings.get(SettingCodes.HEADER_TABLE_SIZE)
-        if table is not None and table.new_value > MAX_HEADER_TABLE:
-            self._h2.encoder.header_table_size = MAX_HEADER_TABLE
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             self._wake_all()
 

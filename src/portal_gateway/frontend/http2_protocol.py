@@ -6,12 +6,13 @@ from h2.settings import SettingCodes, Settings
 from portal_gateway.frontend.http2_library import Protocol
 from portal_gateway.wire.http1_request import RequestLimits
 from portal_gateway.wire.http2_frames import PREFACE
+from portal_gateway.wire.http2_header_blocks import FIELD_OVERHEAD, HeaderDecoder, HeaderEncoder
 
 __all__ = [
     "CONNECTION_WINDOW",
-    "MAX_HEADER_TABLE",
     "MAX_STREAMS",
     "STREAM_WINDOW",
+    "header_list_size",
     "server_protocol",
 ]
 
@@ -25,15 +26,31 @@ way, and all that a stalled reader makes us hold, besides what its body keeps by
 CONNECTION_WINDOW = 2 * 1024 * 1024
 """The same over all streams of a connection: a client cannot make it 100 times as much."""
 
-MAX_HEADER_TABLE = 4096
-"""Bytes of the table that our encoder keeps, however much the client offers to keep."""
-
 _HEADER_ALLOWANCE = 2
 """How many times the limits of a header may be decoded: beyond its limits a request is answered
 with 431, beyond this the connection ends (RFC 7541 section 7.3)."""
 
-_FIELD_OVERHEAD = 32
-"""What each field counts for besides its bytes (RFC 9113 section 6.5.2)."""
+_KNOWN_SETTINGS = frozenset(SettingCodes)
+
+
+class _ClientSettings(Settings):
+    """The settings of a client, without those that mean nothing here (RFC 9113 section 6.5.2).
+
+    The library would keep each of 65,536 identifiers, and look at all of them for every SETTINGS.
+    """
+
+    def __setitem__(self, key: SettingCodes | int, value: int) -> None:
+        if key in _KNOWN_SETTINGS:
+            super().__setitem__(key, value)
+
+
+def header_list_size(limits: RequestLimits) -> int:
+    """Bytes of a request's or trailers' fields that a connection survives, each with its overhead.
+
+    What they are encoded in may be as long: no encoder makes them longer than that.
+    """
+    fields = (limits.fields + 4) * FIELD_OVERHEAD
+    return (limits.request_line + limits.header + fields) * _HEADER_ALLOWANCE
 
 
 def server_protocol(limits: RequestLimits) -> Protocol:
@@ -52,9 +69,7 @@ def server_protocol(limits: RequestLimits) -> Protocol:
             normalize_outbound_headers=False,
         )
     )
-    header = (
-        limits.request_line + limits.header + (limits.fields + 4) * _FIELD_OVERHEAD
-    ) * _HEADER_ALLOWANCE
+    header = header_list_size(limits)
     h2.local_settings = Settings(
         client=False,
         initial_values={
@@ -64,7 +79,9 @@ def server_protocol(limits: RequestLimits) -> Protocol:
             SettingCodes.ENABLE_PUSH: 0,
         },
     )
-    h2.decoder.max_header_list_size = header
+    h2.remote_settings = _ClientSettings(client=True)
+    h2.encoder = HeaderEncoder()  # type: ignore[assignment] # h2 names the library's class
+    h2.decoder = HeaderDecoder(header)  # type: ignore[assignment]
     h2.initiate_connection()
     h2.increment_flow_control_window(CONNECTION_WINDOW - h2.inbound_flow_control_window)
     h2.receive_data(PREFACE)

@@ -6,18 +6,20 @@ that is not allowed is refused before its bytes are waited for (RFC 9113 section
 """
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from portal_gateway.wire.http_fields import HTTPSyntaxError
 
 __all__ = [
     "MAX_FRAME_SIZE",
     "PREFACE",
+    "BadFrames",
     "BadPreface",
     "Frame",
     "FrameCutter",
     "FrameTooLong",
     "FrameType",
+    "HeaderBlockTooLong",
 ]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -47,12 +49,30 @@ class FrameType(IntEnum):
     CONTINUATION = 0x9
 
 
-class BadPreface(HTTPSyntaxError):
+class BadFrames(HTTPSyntaxError):
+    """The connection ends with the HTTP/2 error ``code``; ``limit`` names the limit met, if any."""
+
+    code: int
+    limit: str | None = None
+
+
+class BadPreface(BadFrames):
     """The client does not speak HTTP/2."""
 
+    code = 0x1
 
-class FrameTooLong(HTTPSyntaxError):
+
+class FrameTooLong(BadFrames):
     """A frame is longer than `MAX_FRAME_SIZE` (RFC 9113 section 4.2)."""
+
+    code = 0x6
+
+
+class HeaderBlockTooLong(BadFrames):
+    """The frames of one header block are longer together than what is accepted."""
+
+    code = 0xB
+    limit = "header"
 
 
 class Frame(NamedTuple):
@@ -80,11 +100,17 @@ class Frame(NamedTuple):
 
 
 class FrameCutter:
-    """Bytes in, frames out. Keeps one incomplete frame at most."""
+    """Bytes in, frames out. Keeps one incomplete frame at most.
 
-    __slots__ = ("_pending", "_preface_left")
+    ``max_block`` bounds the payloads of one HEADERS frame and the CONTINUATION frames behind it:
+    they are kept until the last has come, and decoded at once. It is `MAX_FRAME_SIZE` at least.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_block", "_max_block", "_pending", "_preface_left")
+
+    def __init__(self, max_block: int) -> None:
+        self._max_block = max(max_block, MAX_FRAME_SIZE)
+        self._block = 0
         self._pending = b""
         self._preface_left = PREFACE
 
@@ -104,9 +130,10 @@ class FrameCutter:
         return len(self._pending) >= 4 and self._pending[3] == FrameType.DATA
 
     def receive_data(self, data: bytes) -> list[Frame]:
-        """The frames that are complete with ``data``. Raises `BadPreface` and `FrameTooLong`.
+        """The frames that are complete with ``data``.
 
-        The frames before one that is too long are given first: it is raised at the next call.
+        Raises `BadPreface`, `FrameTooLong` and `HeaderBlockTooLong`. The frames before one that is
+        too long are given first: it is raised at the next call.
         """
         left = self._preface_left
         if left:
@@ -122,16 +149,19 @@ class FrameCutter:
         position, size = 0, len(data)
         while size - position >= _HEADER:
             length = int.from_bytes(data[position : position + 3], "big")
-            if length > MAX_FRAME_SIZE:
+            kind = data[position + 3]
+            block = self._block + length if kind == FrameType.CONTINUATION else length
+            if length > MAX_FRAME_SIZE or block > self._max_block:
                 if frames:
                     break
-                raise FrameTooLong(f"a frame is longer than {MAX_FRAME_SIZE} bytes")
+                self._refuse(length)
             end = position + _HEADER + length
             if end > size:
                 break
+            self._block = block
             frames.append(
                 Frame(
-                    data[position + 3],
+                    kind,
                     data[position + 4],
                     int.from_bytes(data[position + 5 : position + 9], "big") & 0x7FFFFFFF,
                     data[position:end],
@@ -140,3 +170,8 @@ class FrameCutter:
             position = end
         self._pending = data[position:]
         return frames
+
+    def _refuse(self, length: int) -> NoReturn:
+        if length > MAX_FRAME_SIZE:
+            raise FrameTooLong(f"a frame is longer than {MAX_FRAME_SIZE} bytes")
+        raise HeaderBlockTooLong(f"a header block is longer than {self._max_block} bytes")
