@@ -3,6 +3,9 @@
 import pytest
 from websocket_world import BINARY, CLOSE, CONFIG, PING, PONG, TEXT, Frame, Sockets, close, frame
 
+from portal_gateway.frontend.readings import of_sites
+from portal_gateway.frontend.websocket_ends import FREE_FRAGMENT
+
 BURST = 5
 
 PACED = CONFIG + f"websocket: {{messages_per_second: 2, message_burst: {BURST}}}\n"
@@ -83,15 +86,63 @@ def test_pings_and_pongs_count(world):
     world.reactor.advance(60)
 
 
-def test_a_message_counts_once_however_many_fragments_it_has(world):
+FRAGMENTS = {
+    "of a byte": Frame(0, b"b", fin=False),
+    "empty": Frame(0, fin=False),
+    "just too small": Frame(0, b"b" * (FREE_FRAGMENT - 1), fin=False),
+}
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS.values(), ids=FRAGMENTS)
+def test_each_small_fragment_counts_as_a_message(world, fragment):
     client, lease = world.open()
-    client.send(Frame(TEXT, b"a", fin=False), *[Frame(0, b"b", fin=False)] * 20, Frame(0, b"c"))
-    client.send(*sent(4))
-    assert len(through(lease)) == 26
+    client.send(Frame(TEXT, b"a", fin=False), *[fragment] * 20, Frame(0, b"c"))
+    client.send(*sent(1))
+    # 23 frames, of which a burst passes at once.
+    world.reactor.advance((23 - BURST - 1) / 2 + 0.1)
+    assert sum(item.opcode == TEXT for item in through(lease)) == 1
+    world.reactor.advance(0.5)
+    assert through(lease) == sent(1)
+
+
+def test_a_message_of_100000_fragments_does_not_pass_faster_than_others():
+    world = Sockets(CONFIG + "websocket: {messages_per_second: 5}\n")
+    client, lease = world.open()
+    client.wire.send(
+        frame(TEXT, b"a", fin=False, mask=True)
+        + frame(0, b"b", fin=False, mask=True) * 100_000
+        + frame(0, b"c", mask=True)
+    )
+    world.reactor.settle()
+    assert len(through(lease)) == 5
+    world.reactor.advance(4.01)
+    assert len(through(lease)) == 20
+    assert client.wire.transport.waiting > 600_000
+    world.stop()
+
+
+def test_large_fragments_are_free_until_their_message_ends(world):
+    client, lease = world.open()
+    large = b"x" * FREE_FRAGMENT
+    for _ in range(BURST):
+        client.send(Frame(BINARY, large, fin=False), *[Frame(0, large, fin=False)] * 50, Frame(0))
+    assert sum(len(item.payload) for item in through(lease)) == 51 * BURST * FREE_FRAGMENT
     client.send(*sent(1))
     assert through(lease) == []
-    world.reactor.advance(1)
+    world.reactor.advance(0.51)
     assert through(lease) == sent(1)
+
+
+def test_being_held_is_counted(world):
+    client, _ = world.open()
+    client.send(*sent(BURST - 1))
+    (site,) = {site for site in world.gateway._sites if site.websockets}
+    assert site.websocket_hits["websocket_messages"] == 0
+    client.send(*sent(1))
+    assert site.websocket_hits["websocket_messages"] == 1
+    told = {reading.labels: reading.value for reading in of_sites([site])}
+    assert told["websocket_messages",] == 1
+    world.reactor.advance(5)
 
 
 def test_the_lease_is_not_counted(world):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from portal_gateway.wire.http1_request import RequestLimits
 from portal_gateway.wire.http2_patience import MAX_RESETS, TOKENS
 
-__all__ = ["LIMIT_NAMES", "ChannelLimits"]
+__all__ = ["LIMIT_NAMES", "WEBSOCKET_LIMIT_NAMES", "ChannelLimits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +51,7 @@ LIMIT_NAMES = (
     "http2_resets",
 )
 """The limits whose hits are counted, each under its parameter's name."""
+
+WEBSOCKET_LIMIT_NAMES = ("websocket_messages", "websocket_size", "websocket_turn")
+"""The limits of WebSockets whose hits are counted: the rate of a client's frames, the size of a
+message or frame, and what one end may do in one turn of the reactor."""

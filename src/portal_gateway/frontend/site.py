@@ -26,7 +26,7 @@ from zope.interface import classImplements
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.channel import HTTPChannel
-from portal_gateway.frontend.limits import LIMIT_NAMES, ChannelLimits
+from portal_gateway.frontend.limits import LIMIT_NAMES, WEBSOCKET_LIMIT_NAMES, ChannelLimits
 from portal_gateway.frontend.outlet import Transport
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import StreamRules, StreamWatch
@@ -85,8 +85,8 @@ class Site:
     for each request when its response has been handed to the transport or will never be complete;
     ``make_request_id`` gets the ``X-Request-ID`` that a client sent once, or None. ``streams``
     watches the responses that have no length. ``limit_hits`` counts how often each limit of
-    ``limits`` was met, ``websockets`` how many are open, ``handshakes`` and ``failed_handshakes``
-    how many of TLS came to their end.
+    ``limits`` was met, ``websocket_hits`` those of WebSockets, ``websockets`` how many are open,
+    ``handshakes`` and ``failed_handshakes`` how many of TLS came to their end.
     """
 
     noisy: Final = False
@@ -111,6 +111,7 @@ class Site:
         self.limits = limits or ChannelLimits()
         self.streams = StreamWatch(clock, streams or StreamRules())
         self.limit_hits = dict.fromkeys(LIMIT_NAMES, 0)
+        self.websocket_hits = dict.fromkeys(WEBSOCKET_LIMIT_NAMES, 0)
         self.websockets = 0
         self.handshakes = 0
         self.failed_handshakes = 0

@@ -64,6 +64,10 @@ class TakenStream:
         """Send the head of the 101."""
         self._outlet.write(head)
 
+    def narrow(self, size: int) -> None:
+        """Read at most ``size`` bytes at once, and ask for a pause above as many to be sent."""
+        self._outlet.narrow(size)
+
     def write(self, data: bytes) -> None:
         """Send ``data``; dropped when the client has gone."""
         if not self._request.over:

@@ -26,7 +26,7 @@ from portal_gateway.frontend.close_codes import (
 )
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.taken_stream import TakenStream
-from portal_gateway.frontend.websocket_end import End
+from portal_gateway.frontend.websocket_end import READ, READ_COMPRESSED, End
 from portal_gateway.frontend.websocket_ends import ClientEnd, LeaseEnd
 from portal_gateway.relay.tunnel import Tunnel
 
@@ -68,6 +68,10 @@ class Bridge:
         self._timer = self._clock.callLater(self._idle_timeout, self._check_idle)
         self._request.on_disconnect(self._client_gone)
         self._request.on_withdrawal = self._withdrawn
+        compressed = self._client.deflation is not None or self._lease.deflation is not None
+        size = READ_COMPRESSED if compressed else READ
+        stream.narrow(size)
+        tunnel.narrow(size)
         tunnel.receiver = self._lease
         stream.start(self._client)
         if data:
@@ -84,6 +88,10 @@ class Bridge:
         """Something came."""
         self._last = self._clock.seconds()
 
+    def limit_hit(self, limit: str) -> None:
+        """As `Watcher`."""
+        self._request.site.websocket_hits[limit] += 1
+
     def close_came(self, end: End, code: int | None, reason: bytes) -> None:
         """A close frame: carry it, and end what is complete."""
         end.other.send_close(code, reason)
@@ -93,6 +101,8 @@ class Bridge:
     def failed(self, end: End, code: int, reason: str) -> None:
         """The peer of ``end`` broke the protocol or a limit."""
         end.send_close(code, reason.encode("ascii"))
+        if code == TOO_BIG:
+            self.limit_hit("websocket_size")
         exchange = self._request.exchange
         if end is self._lease:
             exchange.error = "upstream_protocol_error"

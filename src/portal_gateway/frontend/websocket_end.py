@@ -1,26 +1,42 @@
 """One end of a WebSocket bridge: autobahn's protocol over a stream, frame by frame.
 
-autobahn does the opening handshake's computations, the framing and its rules, masks, UTF-8 and
-permessage-deflate. An end hands on what one step of reading brought, as a fragment of the message,
-and keeps none of it: messages are never put together. What a frame means for the other side is the
-`Bridge`'s matter.
+autobahn does the opening handshake's computations, the framing and its rules, masks, UTF-8 and the
+agreement on permessage-deflate. An end hands on what one step of reading brought, as a fragment of
+the message, and keeps none of it: messages are never put together. What a frame means for the other
+side is the `Bridge`'s matter.
 
 Replaced of autobahn's are its transport and its timers (the bridge has its own), its logging (it
-quotes what strangers sent), its way of reading on after a fault, and its answers to pings and
-closes: these come from the other side.
+quotes what strangers sent), its loop of reading and its inflating, which know no pause, its way of
+reading on after a fault, and its answers to pings and closes: these come from the other side.
+
+After each step of autobahn's reader (a frame's header, a part of its payload, or `PIECE` bytes of
+what a compressed one inflates to) an end looks whether it is held, and whether it has had its turn
+(`Turns`). What it holds then:
+
+======================== ===========================================================
+input                    one read of the stream: `READ_COMPRESSED`
+being parsed             a `STEP` of it, in autobahn's reader or the inflater
+the other stream         as many bytes again, above which it asks for a pause
+output                   one `PIECE` that it was given on top of them
+inflater and compressor  40 KiB and 22 KiB (`Deflation`)
+======================== ===========================================================
+
+In both directions together that is 228 KiB. Without compression it is three times `READ`, 192 KiB
+in both. One WebSocket may cost 256 KiB. The stream of a relay has a window besides, which the
+session with the relay accounts for.
 """
 
 # autobahn's own annotations are partial: many of its methods have none.
 # mypy: allow-untyped-calls
 
+import zlib
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn
 
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from portal_gateway.errors import GatewayError
 from portal_gateway.frontend.close_codes import (
     INTERNAL_ERROR,
     INVALID_PAYLOAD,
@@ -29,134 +45,93 @@ from portal_gateway.frontend.close_codes import (
     TOO_BIG,
     may_be_sent,
 )
+from portal_gateway.frontend.websocket_deflate import PIECE, STEP
+from portal_gateway.frontend.websocket_output import Output
+from portal_gateway.frontend.websocket_turns import INFLATED_UNIT, WORK, Turns
+from portal_gateway.frontend.websocket_watcher import Watcher
 
-__all__ = ["End", "Silence", "Stream", "Watcher"]
+__all__ = ["BY_PACE", "READ", "READ_COMPRESSED", "End"]
+
+READ: Final = 32 * 1024
+READ_COMPRESSED: Final = 16 * 1024
+"""Bytes that the streams of a WebSocket read at once, and hold before they ask for a pause: less
+where one of its ends has memory for compression."""
 
 _LAST_DATA_OPCODE = 7
 
-_STEP: Final = 4 * 1024
-"""Bytes that are parsed at once.
-
-autobahn cuts each frame off the front of what it holds, so many small frames in a large piece would
-cost the square of it. It also bounds what one step can inflate to: about a thousand times as much.
-"""
-
-_PIECE: Final = 64 * 1024
-"""Bytes of a frame that are passed on at once: what one read of a socket brings."""
+_WHOLE: Final = 125
+"""Bytes of a frame up to which it is passed on as a whole. It has the shortest header, and whoever
+sends it sends it at once; cut by our reads and turns it would be two frames, twice its size."""
 
 _SMALL: Final = 256
 """Bytes up to which a message that came uncompressed is not compressed: a compressor costs more."""
 
-_FLUSHED: Final = b"\x00\x00\xff\xff"
-"""What a flush of deflate ends with; it is left out at the end of a message (RFC 7692 7.2.1)."""
-
-
-class Stream(Protocol):
-    """The bytes below an end: a `TakenStream` or a `Tunnel`."""
-
-    def write(self, data: bytes) -> None:
-        """Send ``data``."""
-
-    def pause_reading(self) -> None:
-        """Bring nothing for now."""
-
-    def resume_reading(self) -> None:
-        """Go on."""
-
-    def close(self) -> None:
-        """End it after what was written."""
-
-
-class Watcher(Protocol):
-    """The bridge, as its ends see it."""
-
-    @property
-    def request_id(self) -> str:
-        """The id of the request that asked for the WebSocket."""
-
-    def touched(self) -> None:
-        """Something came."""
-
-    def close_came(self, end: "End", code: int | None, reason: bytes) -> None:
-        """A valid close frame; nothing more is read from this end."""
-
-    def failed(self, end: "End", code: int, reason: str) -> None:
-        """The peer of this end broke the protocol or a limit; nothing more is read."""
-
-    def lease_gone(self, error: GatewayError | None) -> None:
-        """The lease's stream has ended."""
-
-    def shut_down(self) -> None:
-        """The gateway is stopping."""
-
-
-class Silence:
-    """Stands in for autobahn's logger, which quotes what strangers sent."""
-
-    def _nothing(self, *args: object, **fields: object) -> None:
-        """Log nothing."""
-
-    trace = debug = info = warn = error = critical = failure = _nothing
+# The reasons for which an end is not read.
+_BY_PEER, _BY_TURN, BY_PACE = 1, 2, 4
 
 
 class _Stop(Exception):
     """Leave autobahn's reader: nothing more is read from this end."""
 
 
-class End:
+class End(Output):
     """What both ends share; stands before autobahn's class in the order of bases.
 
     ``other`` is the opposite end, ``bridge`` what joins them; both are set before anything comes.
-    ``close_sent`` and ``farewell`` (the peer's close frame) tell how far the closing handshake is,
-    ``finished`` that the stream has ended.
+    ``farewell`` is the peer's close frame, when it has come.
     """
 
     _defects = Logger()
-    log = Silence()
     # Given by autobahn, which does not declare them.
-    factory: Any
-    state: int
     data: bytes
     current_frame: Any
     current_frame_masker: Any
-    inside_message: bool
-    message_data_total_length: int
-    _isMessageCompressed: bool
-    _perMessageCompress: Any
+    utf8validator: Any
+    utf8validateIncomingCurrentMessage: bool
+    utf8validateLast: tuple[bool, bool, int, int]
+    _isMessageCompressed = False
     _dataReceived: Callable[[bytes], None]
     _connectionMade: Callable[[], None]
-    sendFrame: Callable[..., None]
+    processData: Callable[[], bool | None]
     sendPing: Callable[[bytes], None]
     sendPong: Callable[[bytes], None]
 
-    stream: Stream
     other: "End"
     farewell: tuple[int | None, bytes] | None = None
-    close_sent = False
-    finished = False
     bridge: Watcher
-    _held = False
+    _held = 0
+    """For which reasons nothing is read: `_BY_PEER` and so on."""
+    _paused = False
     _deaf = False
     _parsing = False
     _input = b""
+    _position = 0
+    """Where in ``_input`` the bytes begin that autobahn has not got yet."""
+    _more = False
+    """Whether autobahn's reader has something to do without more bytes."""
+    _inflating = False
+    """Whether a part of the payload that was given is not inflated yet."""
+    _inflated = 0
+    """Bytes inflated since the work of this turn was counted."""
     _binary = False
     _first = True
-    _compressing = False
     _waiting = 0
     """Bytes in ``_chunks``."""
-    _max_message = 0
-    _max_frame = 0
+    _message_size = 0
+    """Bytes of the message that comes, inflated."""
 
-    def __init__(self, max_message: int, max_frame: int) -> None:
+    def __init__(self, max_message: int, max_frame: int, turns: Turns) -> None:
         super().__init__()
         self._max_message = max_message
         self._max_frame = max_frame
+        self._turns = turns
         self._chunks: list[bytes] = []
 
     @property
-    def can_send(self) -> bool:
-        """Whether frames may be sent."""
-        return self.state == WebSocketProtocol.STATE_OPEN and not self.finished
+    def held(self) -> int:
+        """Bytes of the peer that are here and were not passed on."""
+        unparsed = len(self._input) - self._position + len(self.data) + self._waiting
+        return unparsed + (0 if self.deflation is None else self.deflation.held)
 
     # From the stream.
 
@@ -164,8 +139,10 @@ class End:
         """Bytes of the peer."""
         self.bridge.touched()
         if not self._deaf:
-            self._input = self._input + data if self._input else data
-            self._parse()
+            rest = self._input[self._position :]
+            self._input = rest + data if rest else data
+            self._position = 0
+            self._work()
 
     def pause_sending(self) -> None:
         """The peer takes no more: the other end reads no more."""
@@ -175,104 +152,73 @@ class End:
         """The peer takes more."""
         self.other.release()
 
-    # For the bridge.
+    # For the other end and the bridge.
 
     def hold(self) -> None:
         """Read nothing until `release`."""
-        if not self._held:
-            self._held = True
-            if not self.finished:
-                self.stream.pause_reading()
+        self._hold(_BY_PEER)
 
     def release(self) -> None:
         """Read what waits, then the stream."""
-        if not self._held:
-            return
-        self._held = False
-        self._parse()
-        if not self._held and not self.finished:
-            self.stream.resume_reading()
+        self._release(_BY_PEER)
 
-    def send_close(self, code: int | None, reason: bytes = b"") -> None:
-        """Send a close frame, if none was sent yet."""
-        if self.can_send and not self.close_sent:
-            self.close_sent = True
-            payload = b"" if code is None else code.to_bytes(2, "big") + reason
-            self.sendFrame(opcode=8, payload=payload)
-            self.state = WebSocketProtocol.STATE_CLOSING
+    def turn_came(self) -> None:
+        """Continue with what was too much for one turn."""
+        self._release(_BY_TURN)
+
+    def _hold(self, reason: int) -> None:
+        self._held |= reason
+        self._steer()
+
+    def _release(self, reason: int) -> None:
+        if self._held & reason:
+            self._held &= ~reason
+            self._work()
+
+    def _steer(self) -> None:
+        """Read the stream if nothing holds this end, else pause it."""
+        paused = bool(self._held)
+        if paused != self._paused and not self._parsing and not self.finished:
+            self._paused = paused
+            if paused:
+                self.stream.pause_reading()
+            else:
+                self.stream.resume_reading()
 
     def finish(self) -> None:
         """End the stream after what was sent."""
         if not self.finished:
+            self._flush()
             self.lose()
             self.stream.close()
 
     def lose(self) -> None:
         """The stream has ended: nothing comes, nothing goes."""
-        self.finished = True
-        self._deaf = True
-        self._input = self.data = b""
-        self.state = WebSocketProtocol.STATE_CLOSED
-
-    def send_piece(
-        self, data: bytes, *, binary: bool, first: bool, last: bool, compress: bool
-    ) -> None:
-        """Send a part of a message as one frame."""
-        if not self.can_send:
-            return
-        codec = self._perMessageCompress
-        if first:
-            self._compressing = compress and codec is not None
-            if self._compressing:
-                codec.start_compress_message()
-        if self._compressing:
-            data = codec.compress_message_data(data) + codec.end_compress_message()
-            if not last:
-                # The receiver is to have all of it now, so deflate is flushed in between.
-                data += _FLUSHED
-            elif not data:
-                data = b"\x00"  # an empty block: RFC 7692 section 7.2.3.6
-        self.sendFrame(
-            opcode=(2 if binary else 1) if first else 0,
-            payload=data,
-            fin=last,
-            rsv=4 if first and self._compressing else 0,
-        )
-        if last and self._compressing:
-            self._forget_compressor()
+        self._stop_reading()
+        self.stop_sending()
 
     # Reading.
 
-    def _parse(self) -> None:
+    def _work(self) -> None:
+        """Read what is here, until something holds this end or its turn is over."""
         if self._parsing:
             return
         self._parsing = True
-        data, self._input = self._input, b""
-        position = 0
+        self.other.gather()
+        left = WORK
+        step = self.processData
         try:
-            while position < len(data) and not self._held and not self._deaf:
-                end = position + self._step()
-                self._take(data if not position and end >= len(data) else data[position:end])
-                position = end
-                if position >= len(data) and self._input:
-                    data, self._input, position = self._input, b"", 0
-            self._pass_on(last=False)
-        finally:
-            self._parsing = False
-            if position < len(data) and not self._deaf:
-                self._input = data[position:] + self._input
-
-    def _step(self) -> int:
-        """How much to parse at once: more inside of a frame that is only passed on."""
-        frame = self.current_frame
-        if frame is None or frame.opcode > _LAST_DATA_OPCODE or self._isMessageCompressed:
-            return _STEP
-        return max(_STEP, int(frame.length) - int(self.current_frame_masker.pointer()))
-
-    def _take(self, data: bytes) -> None:
-        try:
-            self._dataReceived(data)
-            if self._waiting > _PIECE:
+            while left > 0 and not self._held and not self._deaf:
+                if not self._more and not self._feed():
+                    break
+                left -= 1
+                self._more = step() or self._inflating
+                if self._isMessageCompressed:
+                    left -= self._inflated // INFLATED_UNIT
+                    self._inflated = 0
+                if self._waiting >= PIECE:
+                    self._pass_on(last=False)
+            if self._waiting and self.current_frame.length > _WHOLE:
                 self._pass_on(last=False)
         except _Stop:
             self._stop_reading()
@@ -281,10 +227,46 @@ class End:
             self._defects.failure("a WebSocket could not be read", Failure(), request_id=request_id)
             self._stop_reading()
             self.bridge.failed(self, INTERNAL_ERROR, "The gateway failed")
+        finally:
+            self._parsing = False
+            self.other.write_gathered()
+        if left <= 0 and not self._deaf and (self._more or self._position < len(self._input)):
+            # Also while it is held: nothing else may be left to hold it when that ends.
+            self.bridge.limit_hit("websocket_turn")
+            self._held |= _BY_TURN
+            self._turns.add(self)
+        self._steer()
+
+    def _feed(self) -> bool:
+        """Give autobahn's reader a step of the input; whether there was any."""
+        data, start = self._input, self._position
+        if start >= len(data):
+            return False
+        end = start + self._step()
+        if start or end < len(data):
+            data = data[start:end]
+        self._position = end
+        if end >= len(self._input):
+            self._input, self._position = b"", 0
+        self._dataReceived(data)
+        return True
+
+    def _step(self) -> int:
+        """How much to give at once: more inside of a frame that is only passed on.
+
+        autobahn cuts each frame off the front of what it holds, so many small frames in a large
+        piece would cost the square of it.
+        """
+        frame = self.current_frame
+        if frame is None or frame.opcode > _LAST_DATA_OPCODE or self._isMessageCompressed:
+            return STEP
+        return max(STEP, int(frame.length) - int(self.current_frame_masker.pointer()))
 
     def _stop_reading(self) -> None:
         self._deaf = True
-        self.data = b""
+        self._more = self._inflating = False
+        self._input = self.data = b""
+        self._position = self._waiting = 0
         self._chunks.clear()
 
     def _pass_on(self, *, last: bool) -> None:
@@ -302,19 +284,10 @@ class End:
             first=first,
             last=last,
             # As the sender judged it, if it had the choice.
-            compress=self._isMessageCompressed or (self._perMessageCompress is None and not small),
+            compress=self._isMessageCompressed or (self.deflation is None and not small),
         )
 
     # What autobahn calls.
-
-    def sendData(
-        self,
-        data: bytes,
-        sync: bool = False,  # noqa: ARG002 - autobahn's
-        chopsize: int | None = None,  # noqa: ARG002 - autobahn's
-    ) -> None:
-        """Write a frame."""
-        self.stream.write(data)
 
     def _onOpen(self) -> None:
         """The opening handshake is done; the bridge knows."""
@@ -322,15 +295,52 @@ class End:
     def _onMessageBegin(self, isBinary: bool) -> None:
         self._binary = isBinary
         self._first = True
-        # autobahn keeps the inflated size in here, and inflates no more than the limit leaves.
-        self.message_data_total_length = 0
+        self._message_size = 0
 
     def _onMessageFrameBegin(self, length: int) -> None:
-        self.message_data_total_length += length
-        if self.message_data_total_length > self._max_message:
-            self._fail_connection(TOO_BIG)
         if length > self._max_frame:
             self._fail_connection(TOO_BIG)
+        if not self._isMessageCompressed:
+            self._count_size(length)
+
+    def _count_size(self, size: int) -> None:
+        self._message_size += size
+        if self._message_size > self._max_message:
+            self._fail_connection(TOO_BIG)
+
+    def consumeData(self) -> None:
+        """Autobahn's loop, of which ours takes the place once the WebSocket is open."""
+        if self.state == WebSocketProtocol.STATE_CONNECTING:
+            super().consumeData()  # type: ignore[misc]  # autobahn's
+
+    def onFrameData(self, payload: bytes) -> bool | None:
+        """Payload of a frame. A compressed one is inflated by one piece for each call.
+
+        As long as there is more, autobahn's reader stops here, and calls again without payload.
+        """
+        frame = self.current_frame
+        if not self._isMessageCompressed or frame.opcode > _LAST_DATA_OPCODE:
+            return super().onFrameData(payload)  # type: ignore[misc,no-any-return]  # autobahn's
+        deflation = self.deflation
+        assert deflation is not None
+        if not self._inflating:
+            ends = frame.fin and self.current_frame_masker.pointer() == frame.length
+            deflation.feed(payload, last=ends)
+            if not deflation.more:
+                return None
+        try:
+            data = deflation.piece()
+        except zlib.error:
+            self._fail_connection(INVALID_PAYLOAD)
+        self._inflating = deflation.more
+        self._inflated += len(data)
+        self._count_size(len(data))
+        if self.utf8validateIncomingCurrentMessage:
+            self.utf8validateLast = self.utf8validator.validate(data)
+            if not self.utf8validateLast[0]:
+                self._fail_connection(INVALID_PAYLOAD)
+        self._onMessageFrameData(data)
+        return False if self._inflating else None
 
     def _onMessageFrameData(self, payload: bytes) -> None:
         if payload:
@@ -343,8 +353,6 @@ class End:
 
     def _onMessageEnd(self) -> None:
         self._pass_on(last=True)
-        if self._isMessageCompressed:
-            self._forget_decompressor()
 
     def _onPing(self, payload: bytes) -> None:
         self.other.sendPing(payload)
@@ -370,7 +378,7 @@ class End:
         self,
         code: int = PROTOCOL_ERROR,
         reason: str = "",  # noqa: ARG002 - autobahn's, may quote
-    ) -> None:
+    ) -> NoReturn:
         """The peer broke RFC 6455 or a limit. Leaves autobahn's reader."""
         self._stop_reading()
         self.bridge.failed(self, code, REASONS.get(code, "The protocol was broken"))
@@ -381,23 +389,3 @@ class End:
 
     def unregisterProducer(self) -> None:
         """There is none: the streams tell when to pause."""
-
-    # permessage-deflate keeps nothing between messages where that was agreed: an idle connection
-    # would hold 260 KiB for its compressor, and 40 KiB for the other. autobahn makes new ones by
-    # itself.
-
-    def _forget_compressor(self) -> None:
-        codec = self._perMessageCompress
-        if _no_takeover(codec, server=self.factory.isServer):
-            codec._compressor = None  # noqa: SLF001 - as said above
-
-    def _forget_decompressor(self) -> None:
-        codec = self._perMessageCompress
-        if _no_takeover(codec, server=not self.factory.isServer):
-            codec._decompressor = None  # noqa: SLF001 - as said above
-
-
-def _no_takeover(codec: Any, *, server: bool) -> bool:
-    """Whether the messages of the server, or else of the client, are compressed one by one."""
-    agreed: bool = codec.server_no_context_takeover if server else codec.client_no_context_takeover
-    return agreed

@@ -27,7 +27,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from portal_gateway.config.model import WebSocketSection
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.taken_stream import TakenStream
-from portal_gateway.frontend.websocket_end import End, Silence
+from portal_gateway.frontend.websocket_end import BY_PACE, End
+from portal_gateway.frontend.websocket_output import Silence
+from portal_gateway.frontend.websocket_turns import Turns
 from portal_gateway.policy.token_bucket import SECOND, Pace, Rate
 from portal_gateway.policy.websocket_opening import Opening
 from portal_gateway.relay.tunnel import Tunnel
@@ -35,7 +37,7 @@ from portal_gateway.wire.http1_response import ResponseHead
 from portal_gateway.wire.http1_writing import serialise_request, serialise_response
 from portal_gateway.wire.http_fields import Headers, field_values
 
-__all__ = ["ClientEnd", "Ends", "LeaseEnd"]
+__all__ = ["FREE_FRAGMENT", "ClientEnd", "Ends", "LeaseEnd"]
 
 _SHAKES_HANDS = frozenset(
     {b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-extensions"}
@@ -52,22 +54,25 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-_SHORTEST_FRAME: Final = 6
-"""Bytes of a client's frame without a payload (RFC 6455 section 5.2)."""
+FREE_FRAGMENT: Final = 4 * 1024
+"""Bytes from which on a fragment that does not end its message is not counted.
+
+A large message may be cut into frames, of 16 KiB and more as clients do it, and costs what its
+bytes cost; smaller fragments cost what a message does, with or without bytes.
+"""
 
 
 class ClientEnd(End, WebSocketServerProtocol):  # type: ignore[misc]  # autobahn's bases
     """The end toward the client.
 
-    With a ``pace`` the client's messages, pings and pongs take tokens, and while there is none
-    nothing is read: what is too much waits in the network.
+    With a ``pace`` the client's frames take tokens, and while there is none nothing is read: what
+    is too much waits in the network.
     """
 
     stream: TakenStream
     pace: Pace | None = None
     _chosen: str | None = None
     _fields: bytes = b""
-    _choked = False
     _too_fast: IDelayedCall | None = None
 
     def accept(
@@ -95,6 +100,7 @@ class ClientEnd(End, WebSocketServerProtocol):  # type: ignore[misc]  # autobahn
         if not self.can_send:
             raise RuntimeError("the opening handshake came to nothing")
         self._fields = b""
+        self.use_deflation()
 
     def shut_down(self) -> None:
         """The gateway is stopping."""
@@ -103,19 +109,6 @@ class ClientEnd(End, WebSocketServerProtocol):  # type: ignore[misc]  # autobahn
     def onConnect(self, request: ConnectionRequest) -> str | None:  # noqa: ARG002 - autobahn's
         """The subprotocol that is chosen."""
         return self._chosen
-
-    # Held for two reasons: the lease takes no more, or the client is too fast.
-
-    def hold(self) -> None:
-        """Read nothing until `release`."""
-        self._choked = True
-        super().hold()
-
-    def release(self) -> None:
-        """Read again, unless the client is too fast."""
-        self._choked = False
-        if self._too_fast is None:
-            super().release()
 
     def lose(self) -> None:
         """The stream has ended."""
@@ -129,25 +122,22 @@ class ClientEnd(End, WebSocketServerProtocol):  # type: ignore[misc]  # autobahn
         wait = 0 if self.pace is None else self.pace.count(int(clock.seconds() * SECOND))
         if wait:
             if self._too_fast is None:
-                super().hold()
+                self.bridge.limit_hit("websocket_messages")
+                self._hold(BY_PACE)
                 self._too_fast = clock.callLater(wait / SECOND, self._go_on)
             else:
                 self._too_fast.reset(wait / SECOND)
 
     def _go_on(self) -> None:
         self._too_fast = None
-        if not self._choked:
-            super().release()
+        self._release(BY_PACE)
 
-    def _step(self) -> int:
-        """Where messages are counted, no more than belongs to one frame."""
-        step = super()._step()
-        if self.pace is None:
-            return step
+    def _onMessageFrameEnd(self) -> None:
+        super()._onMessageFrameEnd()
         frame = self.current_frame
-        if frame is None:
-            return _SHORTEST_FRAME
-        return min(step, int(frame.length) - int(self.current_frame_masker.pointer()))
+        # The last frame is counted as the message.
+        if not frame.fin and frame.length < FREE_FRAGMENT:
+            self._count()
 
     def _onMessageEnd(self) -> None:
         super()._onMessageEnd()
@@ -219,6 +209,7 @@ class LeaseEnd(End, WebSocketClientProtocol):  # type: ignore[misc]  # autobahn'
             raise _not_websocket("it cannot be read") from None
         if not self.can_send:
             raise _not_websocket("it breaks RFC 6455 or RFC 7692")
+        self.use_deflation()
         return chosen[0] if chosen else None
 
     def stream_lost(self, error: GatewayError | None) -> None:
@@ -309,21 +300,22 @@ class Ends:
 
     def __init__(self, clock: IReactorTime, limits: WebSocketSection) -> None:
         self._limits = limits
-        options = {**_OPTIONS, "maxMessagePayloadSize": limits.max_message_size}
         self._server = _ServerFactory(server="", reactor=clock)
         self._server.setProtocolOptions(
-            webStatus=False, perMessageCompressionAccept=_accept_offer, **options
+            webStatus=False, perMessageCompressionAccept=_accept_offer, **_OPTIONS
         )
         self._client = _ClientFactory(reactor=clock)
-        self._client.setProtocolOptions(serverConnectionDropTimeout=0, **options)
+        self._client.setProtocolOptions(serverConnectionDropTimeout=0, **_OPTIONS)
         self._server.compression = self._client.compression = limits.compression
+        self._turns = Turns(clock)
         rate = limits.messages_per_second
         burst = limits.message_burst
         self._pace = None if rate is None else Rate.of(rate, 1, burst or max(1, ceil(rate)))
 
     def client_end(self) -> ClientEnd:
         """A new end toward a client."""
-        end = ClientEnd(self._limits.max_message_size, self._limits.max_frame_size)
+        limits = self._limits
+        end = ClientEnd(limits.max_message_size, limits.max_frame_size, self._turns)
         end.factory = self._server
         if self._pace is not None:
             end.pace = Pace(self._pace)
@@ -331,7 +323,8 @@ class Ends:
 
     def lease_end(self, write_stall: float) -> LeaseEnd:
         """A new end toward a lease, which has to take what it is sent within ``write_stall``."""
-        end = LeaseEnd(self._limits.max_message_size, self._limits.max_frame_size)
+        limits = self._limits
+        end = LeaseEnd(limits.max_message_size, limits.max_frame_size, self._turns)
         end.factory = self._client
         end.write_stall = write_stall
         return end

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.http_connection import UpstreamConnection
-from portal_gateway.relay.transport_buffers import limit_unsent
+from portal_gateway.relay.transport_buffers import limit_unsent, set_buffer_size
 
 __all__ = ["Tunnel", "TunnelOwner", "TunnelReceiver"]
 
@@ -56,6 +56,11 @@ class Tunnel:
         limit_unsent(connection.transport)
 
     # For its user.
+
+    def narrow(self, size: int) -> None:
+        """Read at most ``size`` bytes at once, and ask for a pause above as many to be sent."""
+        if self._connection is not None:
+            set_buffer_size(self._connection.transport, size)
 
     def write(self, data: bytes) -> None:
         """Send ``data``; dropped once the tunnel has ended."""
