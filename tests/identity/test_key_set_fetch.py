@@ -1,3 +1,5 @@
+import gzip
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -95,6 +97,34 @@ def test_an_answer_that_is_too_long_is_cut_off():
     stage.issuer.answer = answer(b"x" * 10 * MAX_KEY_SET_BYTES)
     stage.start()
     assert stage.failed() == f"the answer has more than {MAX_KEY_SET_BYTES} bytes"
+
+
+@pytest.mark.parametrize("codings", [["gzip"], ["gzip, gzip"], ["br"], ["identity", "gzip"]])
+def test_a_compressed_answer_is_not_inflated(codings):
+    stage = Stage().listen()
+    # 64 MiB in 64 KiB: one read of it.
+    body = gzip.compress(bytes(64 * 1024 * 1024))
+    fields = [f"Content-Encoding: {coding}" for coding in codings]
+    stage.issuer.answer = answer(body, fields=fields)
+    tracemalloc.start()
+    try:
+        stage.start()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * len(body)
+    assert stage.failed() == "the answer is compressed, which was not asked for"
+    (request,) = stage.issuer.requests
+    assert b"Accept-Encoding: identity\r\n" in request
+    assert b"gzip" not in request
+
+
+def test_an_answer_may_say_that_it_is_not_compressed():
+    stage = Stage().listen()
+    stage.issuer.answer = answer(b"{}", fields=["Content-Encoding: identity"])
+    stage.start()
+    assert stage.results == [b"{}"]
+    stage.nothing_left()
 
 
 @pytest.mark.parametrize("begun", [None, b"HTTP/1.1 200 OK\r\n", answer(b"{}")[:-1]])

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
 from portal_gateway.errors import GatewayError
@@ -45,7 +45,8 @@ class KeySetFetch:
     def __call__(self) -> Deferred[bytes]:
         """The body of the answer, or `FetchFailed`; it may be cancelled."""
         way = _Way(self._endpoint)
-        answer: Deferred[Any] = HTTPClient(Agent.usingEndpointFactory(self._reactor, way)).get(
+        agent = _Uncoded(Agent.usingEndpointFactory(self._reactor, way))
+        answer: Deferred[Any] = HTTPClient(agent).get(
             self._url,
             headers=_FIELDS,
             allow_redirects=False,
@@ -55,6 +56,37 @@ class KeySetFetch:
         body: Deferred[bytes] = answer.addCallback(_body_of).addErrback(_as_cancelled)
         body.addTimeout(FETCH_TIMEOUT, self._reactor)
         return body.addErrback(_in_our_words).addBoth(way.end)
+
+
+@implementer(IAgent)
+class _Uncoded:
+    """An agent below treq's, which would inflate an answer read by read, without a bound.
+
+    It asks for no content coding (RFC 9110 section 12.5.3) and fails where the answer has one.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: Any = None,
+    ) -> Deferred[Any]:
+        """Send a request; the answer, or `FetchFailed`."""
+        fields = Headers() if headers is None else headers.copy()
+        fields.setRawHeaders(b"Accept-Encoding", [b"identity"])
+        asked: Deferred[Any] = self._agent.request(method, uri, fields, bodyProducer)
+        return asked.addCallback(_uncoded)
+
+
+def _uncoded(response: Any) -> Any:
+    codings = b",".join(response.headers.getRawHeaders(b"Content-Encoding", []))
+    if codings.strip(b" \t,").lower() not in {b"", b"identity"}:
+        raise FetchFailed("the answer is compressed, which was not asked for")
+    return response
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
