@@ -202,6 +202,42 @@ def test_a_unix_socket_has_no_address_to_count_by() -> None:
     served.finish()
 
 
+@pytest.mark.parametrize(
+    ("some", "others"),
+    [
+        # One network of IPv6, whatever the address; another one.
+        ([f"2001:db8::{number:x}" for number in range(1, 41)], ["2001:db8:0:1::1"]),
+        (["2001:db8:0:0:ffff:ffff:ffff:fff0", "2001:db8::"], ["2001:db8:1::"]),
+        # The same IPv4 client at a socket for both families, by 6to4, and by a translator.
+        (["203.0.113.5", "::ffff:203.0.113.5", "2002:cb00:7105:1::1"], ["203.0.113.6"]),
+        (["64:ff9b::203.0.113.5", "203.0.113.5"], ["64:ff9b::203.0.113.6"]),
+        (["fe80::1%eth0", "fe80::2%eth1"], ["fe81::1%eth0"]),
+    ],
+)
+def test_the_addresses_of_one_network_share_its_connections(some, others) -> None:
+    served = Served(Noting(), connections_per_address=1)
+    served.connect(some[0])
+    for host in some[1:]:
+        served.connect(host)
+        served.settle()
+        assert served.closed, host
+    assert served.site.limit_hits["connections_per_address"] == len(some) - 1
+    for host in others:
+        served.connect(host)
+        served.settle()
+        assert not served.closed, host
+    served.finish()
+
+
+def test_an_ipv4_client_of_a_socket_for_both_families_has_its_own_address() -> None:
+    served = Served(Noting())
+    served.connect("::ffff:203.0.113.5")
+    served.send(GET)
+    (request,) = served.site.resource.requests
+    assert request.client_address == "203.0.113.5"
+    served.finish()
+
+
 def test_no_limit_per_address() -> None:
     served = Served(Noting(), connections_per_address=None)
     for _ in range(5):

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal_gateway.wire.ip_addresses import number_ranges, read_address, unmapped_network
+from portal_gateway.wire.ip_addresses import (
+    network_of,
+    number_ranges,
+    read_address,
+    unmapped_address,
+    unmapped_network,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +94,54 @@ def test_ranges_are_sorted_and_merged_over_both_versions():
         int(ip_address("10.0.1.255")),
         2**128 - 1 + 2**32,
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("203.0.113.5", "203.0.113.5"),
+        ("::ffff:203.0.113.5", "203.0.113.5"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:DB8:0:0:ffff:1:2:3", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        # A link-local address, with and without its interface.
+        ("fe80::1", "fe80::/64"),
+        ("fe80::2%eth0", "fe80::/64"),
+        # By a translator, by 6to4 and by Teredo: the IPv4 client's.
+        ("64:ff9b::203.0.113.5", "203.0.113.5"),
+        ("64:ff9b:1::1", "64:ff9b:1::/64"),
+        ("2002:cb00:7105::1", "203.0.113.5"),
+        ("2002:cb00:7105:ffff::1", "203.0.113.5"),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "192.0.2.45"),
+        ("::1", "::/64"),
+        # What is no address is counted for itself.
+        ("", ""),
+        ("not:an:address", "not:an:address"),
+    ],
+)
+def test_what_a_client_counts_as(text, network):
+    assert network_of(text) == network
+
+
+@given(st.ip_addresses(v=6), st.integers(0, 2**64 - 1))
+def test_all_addresses_of_a_network_of_64_bits_are_one_client(address, host):
+    first = ip_address(int(address) >> 64 << 64 | host)
+    # An address within which another one is read is the exception.
+    if str(address).startswith(("2001:0:", "2001::", "64:ff9b::", "::")):
+        return
+    assert network_of(str(first)) == network_of(str(address))
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("::ffff:203.0.113.5", "203.0.113.5"),
+        ("::ffff:cb00:7105", "203.0.113.5"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("::ffff:1.2.3.256", "::ffff:1.2.3.256"),
+        ("", ""),
+    ],
+)
+def test_a_mapped_address_is_the_ipv4_address(text, same):
+    assert unmapped_address(text) == same

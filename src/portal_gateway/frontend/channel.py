@@ -19,6 +19,7 @@ from portal_gateway.frontend.deadlines import CROSSING_TIME, LAST_HEAD, Deadline
 from portal_gateway.frontend.http1_stream import DRAIN_BOUND, HTTP1Stream
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.outlet import Outlet, Transport
+from portal_gateway.frontend.peer_host import client_host
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.taken_stream import TakenStream
 from portal_gateway.relay.stream_protocol import StreamProtocol
@@ -80,7 +81,7 @@ class HTTPChannel(StreamProtocol[Transport]):
         transport = self.transport
         self.client = transport.getPeer()
         self.server = transport.getHost()
-        self.client_host = getattr(self.client, "host", "")
+        self.client_host = client_host(self.client)
         self.is_secure = ISSLTransport.providedBy(transport)
         if ITCPTransport.providedBy(transport):
             # Responses are written whole or as their parts come: nothing is gained by waiting.

@@ -41,6 +41,7 @@ from portal_gateway.frontend.http2_protocol import (
 from portal_gateway.frontend.http2_stream import HTTP2Stream
 from portal_gateway.frontend.http2_waits import BODY_RATE, STALL, Waits
 from portal_gateway.frontend.outlet import Outlet, Transport
+from portal_gateway.frontend.peer_host import client_host
 from portal_gateway.frontend.request import Request
 from portal_gateway.relay.transport_buffers import limit_unsent
 from portal_gateway.relay.turn_writes import write_in_turn
@@ -121,7 +122,7 @@ class HTTP2Connection(Protocol):
         transport = self.transport
         self.client = transport.getPeer()
         self.server = transport.getHost()
-        self.client_host = getattr(self.client, "host", "")
+        self.client_host = client_host(self.client)
         self.is_secure = ISSLTransport.providedBy(transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)

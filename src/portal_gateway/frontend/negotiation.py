@@ -19,6 +19,7 @@ from portal_gateway.frontend.channel import HTTPChannel
 from portal_gateway.frontend.deadlines import LAST_HEAD
 from portal_gateway.frontend.http2_connection import HTTP2Connection
 from portal_gateway.frontend.outlet import Transport
+from portal_gateway.frontend.peer_host import client_host
 
 if TYPE_CHECKING:
     from portal_gateway.frontend.site import Site
@@ -60,7 +61,7 @@ class Negotiation(Protocol):
     def connectionMade(self) -> None:
         """There is a connection, and nothing was said yet."""
         site = self._site
-        self.client_host = getattr(self.transport.getPeer(), "host", "")
+        self.client_host = client_host(self.transport.getPeer())
         site.connected(self)
         self._deadline = site.clock.callLater(site.limits.handshake_timeout, self._expired)
 

@@ -28,6 +28,7 @@ from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.channel import HTTPChannel
 from portal_gateway.frontend.limits import LIMIT_NAMES, WEBSOCKET_LIMIT_NAMES, ChannelLimits
 from portal_gateway.frontend.outlet import Transport
+from portal_gateway.frontend.peer_host import client_host
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import StreamRules, StreamWatch
 from portal_gateway.policy.client_address import TrustedProxies
@@ -35,6 +36,7 @@ from portal_gateway.policy.security_headers import SecurityHeaders
 from portal_gateway.relay.stream_protocol import StreamProtocol
 from portal_gateway.wire.http1_writing import http_date
 from portal_gateway.wire.http_fields import Headers
+from portal_gateway.wire.ip_addresses import network_of
 
 __all__ = ["ChannelLimits", "Connection", "Site"]
 
@@ -124,7 +126,7 @@ class Site:
         self._on_exchange_end = on_exchange_end
         self._wall_clock = wall_clock
         self._channels: set[Connection] = set()
-        self._per_address: Counter[str] = Counter()
+        self._per_network: Counter[str] = Counter()
         self._soon: list[Callable[[], object]] = []
         self._soon_call: IDelayedCall | None = None
         self._date_second = -1
@@ -178,7 +180,7 @@ class Site:
     def refusal(self, addr: IAddress | None) -> IProtocol | None:
         """What drops a connection from ``addr`` if it is above the limits, else None."""
         limits = self.limits
-        host = getattr(addr, "host", "")
+        host = client_host(addr)
         if self.stopping:
             return _Refused()
         if len(self._channels) >= limits.connections:
@@ -187,7 +189,7 @@ class Site:
         if (
             limits.connections_per_address is not None
             and host
-            and self._per_address[host] >= limits.connections_per_address
+            and self._per_network[network_of(host)] >= limits.connections_per_address
         ):
             self.limit_hits["connections_per_address"] += 1
             return _Refused()
@@ -200,15 +202,15 @@ class Site:
     def connected(self, channel: Connection) -> None:
         """A channel has its connection."""
         self._channels.add(channel)
-        self._per_address[channel.client_host] += 1
+        self._per_network[network_of(channel.client_host)] += 1
 
     def disconnected(self, channel: Connection) -> None:
         """A channel has lost it."""
         self._channels.discard(channel)
-        host = channel.client_host
-        self._per_address[host] -= 1
-        if not self._per_address[host]:
-            del self._per_address[host]
+        network = network_of(channel.client_host)
+        self._per_network[network] -= 1
+        if not self._per_network[network]:
+            del self._per_network[network]
         if self.stopping and not self._channels:
             self._all_gone()
 
