@@ -34,7 +34,8 @@ Labels have these values:
     The id of an API key, or whom a token names; never the key.
 ``limit``
     A key of ``gateway.limits``; ``rate_limit.global``, ``rate_limit.per_key``,
-    ``rate_limit.per_lease`` or ``rate_limit.failed_auth``; ``quotas``.
+    ``rate_limit.per_lease`` or ``rate_limit.failed_auth``; ``quotas``;
+    ``key_questions`` (requests that found no place to wait for their keys to be looked up).
 ``relay``
     Host and port of a relay; ``_other`` for all but the first 20.
 ``type``

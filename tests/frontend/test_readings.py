@@ -9,6 +9,7 @@ from portal_gateway.frontend.readings import (
     of_databases,
     of_redis,
     of_relays,
+    of_stored_keys,
 )
 from portal_gateway.relay.lease_pools import PoolFigures
 from portal_gateway.relay.session import State
@@ -109,3 +110,8 @@ def test_a_certificate_is_told_once_there_is_one():
     assert told(of_certificate(SimpleNamespace(expires=expires))) == {
         ("tls_certificate_expiry_timestamp_seconds",): expires.timestamp()
     }
+
+
+def test_requests_that_found_no_place_to_wait_for_their_keys_are_told():
+    stored = SimpleNamespace(questions=SimpleNamespace(refused=3))
+    assert told(of_stored_keys(stored)) == {("limit_hits_total", "key_questions"): 3}

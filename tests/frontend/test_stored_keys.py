@@ -1,4 +1,5 @@
 import pytest
+from sqlalchemy import update
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
@@ -7,10 +8,11 @@ from portal_gateway.config.database import DatabaseSection
 from portal_gateway.config.model import key_digest
 from portal_gateway.errors import GatewayError
 from portal_gateway.exchange import Caller
-from portal_gateway.frontend.key_questions import MOST_ASKED, MOST_IN_LINE
+from portal_gateway.frontend.key_questions import BATCH, MOST_UNDER_WAY, PLACES
 from portal_gateway.frontend.stored_keys import POLL_INTERVAL, StoredKeys
 from portal_gateway.policy.api_key_text import key_text
 from portal_gateway.store.api_key_rows import (
+    API_KEYS,
     StoredKey,
     insert_key,
     read_key,
@@ -273,42 +275,152 @@ def test_what_was_revoked_before_the_first_poll_is_not_good_after_it(world):
     world.keys.stopService()
 
 
+def stranger(number):
+    return key_text((10**9 + number).to_bytes(32)).encode()
+
+
+def flood(world, count, address="192.0.2.1", is_over=None, start=0):
+    """Random keys that look right; what came of those that wait, and of those that do not."""
+    answers, refused = [], []
+    for number in range(start, start + count):
+        found = world.keys.look_up(stranger(number), NOW, address, is_over)
+        if isinstance(found, Deferred):
+            found.addCallbacks(
+                lambda answer: answers.append(told(answer)),
+                lambda failure: refused.append(told(failure.value)),
+            )
+        else:
+            refused.append(told(found))
+    return answers, refused
+
+
 def test_a_flood_of_unknown_keys_keeps_no_revocation_waiting(running):
     secret = running.create()
     running.clock.advance(POLL_INTERVAL)
     assert running.ask(secret) == "key_a"
     running.threads.held = True
     before = running.questions
-    strangers = [key_text(number.to_bytes(32)).encode() for number in range(10, 3_000)]
-    waiting = [running.keys.look_up(stranger, NOW) for stranger in strangers]
-    refused = [told(found) for found in waiting if not isinstance(found, Deferred)]
-    assert refused == ["keys_unavailable"] * (len(strangers) - MOST_ASKED - MOST_IN_LINE)
+    answers, refused = flood(running, 3_000)
+    assert set(refused) == {"rate_limit_exceeded"}
+    assert running.keys.questions.refused == len(refused)
     running.do(revoke_key, "key_a", NOW)
     running.clock.advance(POLL_INTERVAL)
-    assert running.questions - before == MOST_ASKED + 1, "the poll is behind few of them"
+    assert running.questions - before == MOST_UNDER_WAY + 1, "the poll is behind few of them"
     assert running.keys.available
     running.threads.release()
     assert running.ask(secret) == "invalid_api_key"
+    assert answers == ["invalid_api_key"] * (3_000 - len(refused))
+    assert running.questions - before < 3_000 / BATCH * 5
+
+
+@pytest.mark.parametrize("is_over", [None, lambda network: network == "192.0.2.1"])
+@pytest.mark.parametrize("address", ["192.0.2.2", "2001:db8::1"])
+def test_a_good_key_waits_for_no_flood_of_another_address(running, is_over, address):
+    secret = running.create()
+    running.clock.advance(POLL_INTERVAL)
+    running.threads.held = True
+    flood(running, 3_000, is_over=is_over)
+    before, answers = running.questions, []
+    found = running.keys.look_up(secret, NOW, address, is_over)
+    found.addCallback(lambda answer: answers.append((told(answer), running.questions - before)))
+    running.threads.release()
+    ((caller, batches),) = answers
+    assert caller == "key_a"
+    assert batches <= MOST_UNDER_WAY, "it is in the next one"
+
+
+def test_a_good_key_of_the_address_of_a_flood_is_answered_too(running):
+    secret = running.create()
+    running.clock.advance(POLL_INTERVAL)
+    running.threads.held = True
+    flood(running, 1_500, is_over=lambda _network: True)
     answers = []
-    for found in waiting:
-        if isinstance(found, Deferred):
-            found.addCallback(lambda answer: answers.append(told(answer)))
-    assert answers == ["invalid_api_key"] * (MOST_ASKED + MOST_IN_LINE)
+    found = running.keys.look_up(secret, NOW, "192.0.2.1", lambda _network: True)
+    found.addCallback(lambda answer: answers.append(told(answer)))
+    running.threads.release()
+    assert answers == ["key_a"]
+
+
+def test_the_addresses_of_one_network_wait_together(running):
+    running.threads.held = True
+    refused = [
+        flood(running, 1, f"2001:db8::{number:x}", start=number)[1] for number in range(1, 4_000)
+    ]
+    assert ["rate_limit_exceeded"] in refused
+    assert flood(running, 1, "2001:db8:0:1::1", start=5_000) == ([], [])
+    running.threads.release()
+
+
+def test_a_crowd_of_networks_leaves_places_for_another(running):
+    secret = running.create()
+    running.clock.advance(POLL_INTERVAL)
+    running.threads.held = True
+    for network in range(2_000):
+        flood(running, 20, f"10.0.{network >> 8}.{network & 255}", start=20 * network)
+    answers = []
+    found = running.keys.look_up(secret, NOW, "192.0.2.2")
+    found.addCallback(lambda answer: answers.append(told(answer)))
+    running.threads.release()
+    assert answers == ["key_a"]
+
+
+def test_more_networks_than_there_are_places_are_refused_as_if_it_were_away(running):
+    running.threads.held = True
+    refused = []
+    for network in range(2 * PLACES + 1_000):
+        address = f"10.{network >> 16}.{network >> 8 & 255}.{network & 255}"
+        refused += flood(running, 1, address, start=network)[1]
+    assert set(refused) == {"keys_unavailable"}
+    running.threads.release()
+
+
+def test_a_flood_does_not_keep_a_request_from_being_asked_again(running):
+    secret = running.create()
+    running.clock.advance(POLL_INTERVAL)
+    running.threads.held = True
+    for network in range(PLACES // 4):
+        address = f"10.{network >> 16}.{network >> 8 & 255}.{network & 255}"
+        flood(running, 20, address, start=20 * network)
+    before, answers = running.questions, []
+    found = running.keys.look_up_again(key_digest(secret), NOW)
+    found.addCallback(lambda answer: answers.append((told(answer), running.questions - before)))
+    running.threads.release()
+    assert answers[0][0] == "key_a"
+    assert answers[0][1] <= MOST_UNDER_WAY
 
 
 def test_who_is_in_line_when_the_database_goes_away_is_told_with_the_first(running):
     running.threads.held = True
-    strangers = [key_text(number.to_bytes(32)).encode() for number in range(10, 500)]
-    waiting = [running.keys.look_up(stranger, NOW) for stranger in strangers]
+    answers, refused = flood(running, 500)
+    assert refused == []
     running.away = True
     # Those that were asked already have an answer, and then it goes away.
     running.threads.release()
-    answers = []
-    for found in waiting:
-        found.addCallback(lambda answer: answers.append(told(answer)))
-    assert answers.count("invalid_api_key") == MOST_ASKED
-    assert answers.count("keys_unavailable") == len(strangers) - MOST_ASKED
-    assert running.questions <= MOST_ASKED + 2, "nobody else was asked for"
+    assert answers.count("invalid_api_key") == MOST_UNDER_WAY
+    assert answers.count("keys_unavailable") == 500 - MOST_UNDER_WAY
+    assert running.questions <= MOST_UNDER_WAY + 3, "nobody else was asked for"
+
+
+@pytest.mark.parametrize("fields", [{"scopes": "no JSON"}, {"expires_at": 10**17}])
+def test_a_key_that_cannot_be_read_is_no_fault_of_those_asked_with_it(running, fields):
+    secrets = [running.create(number, f"key_{number}") for number in range(1, 6)]
+    running.clock.advance(POLL_INTERVAL)
+    wrong = update(API_KEYS).where(API_KEYS.c.id == "key_4").values(**fields)
+    running.database.run_here(lambda connection: connection.execute(wrong))
+    running.threads.held = True
+    answers = {}
+    for number, secret in enumerate(secrets):
+        found = running.keys.look_up(secret, NOW)
+        found.addCallback(lambda answer, number=number: answers.update({number: told(answer)}))
+    running.threads.release()
+    assert [answers[number] for number in range(5)] == [
+        "key_1",
+        "key_2",
+        "key_3",
+        "keys_unavailable",
+        "key_5",
+    ]
+    assert running.keys.available
 
 
 def test_a_key_that_expires_while_it_is_asked_for_is_told_so(running):

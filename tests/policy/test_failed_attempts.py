@@ -26,6 +26,15 @@ def test_an_address_has_its_burst_and_then_its_rate():
     assert refused(some, "192.0.2.2") == 3
 
 
+def test_whether_a_network_is_over_is_told_without_an_attempt():
+    some = attempts()
+    for number in range(5):
+        assert some.is_over("2001:db8::/64", START) == (number >= 3)
+        some.refusal(f"2001:db8::{number}", START)
+    assert not some.is_over("2001:db8:0:1::/64", START)
+    assert not some.is_over("2001:db8::/64", START + SECOND)
+
+
 def test_the_refusal_says_what_it_is_for_and_how_long():
     some = attempts()
     assert refused(some, "192.0.2.1") == 3

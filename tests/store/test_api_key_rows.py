@@ -5,10 +5,12 @@ from portal_gateway.store import api_key_rows
 from portal_gateway.store.api_key_rows import (
     API_KEY_CHANGES,
     API_KEY_SECRETS,
+    API_KEYS,
     Changes,
     StoredKey,
+    UnreadableKey,
     changes_since,
-    find_secret,
+    find_secrets,
     insert_key,
     list_keys,
     note_use,
@@ -44,11 +46,33 @@ def with_key(connection):
     return connection
 
 
+def found(connection, digest):
+    return find_secrets(connection, [digest]).get(digest)
+
+
 def test_a_key_is_found_by_its_secret_and_by_its_id(with_key):
-    assert find_secret(with_key, digest(1)) == (KEY, None)
-    assert find_secret(with_key, digest(2)) is None
+    assert found(with_key, digest(1)) == (KEY, None)
+    assert found(with_key, digest(2)) is None
     assert read_key(with_key, "key_a") == KEY
     assert read_key(with_key, "key_b") is None
+
+
+def test_many_secrets_are_looked_for_at_once_and_the_unknown_are_left_out(with_key):
+    other = KEY._replace(id="key_b")
+    insert_key(with_key, other, digest(2))
+    every = [digest(number) for number in range(200)]
+    assert find_secrets(with_key, every) == {digest(1): (KEY, None), digest(2): (other, None)}
+    assert find_secrets(with_key, []) == {}
+
+
+@pytest.mark.parametrize("leases", ["no JSON", "5"])
+def test_a_row_that_cannot_be_read_is_no_fault_of_the_others(with_key, leases):
+    insert_key(with_key, KEY._replace(id="key_b"), digest(2))
+    with_key.execute(update(API_KEYS).where(API_KEYS.c.id == "key_b").values(leases=leases))
+    assert find_secrets(with_key, [digest(1), digest(2)]) == {
+        digest(1): (KEY, None),
+        digest(2): UnreadableKey("key_b"),
+    }
 
 
 def test_keys_are_listed_from_the_oldest_on(with_key):
@@ -63,21 +87,21 @@ def test_a_revoked_key_stays_as_it_was_revoked_first(with_key):
     number = changes_since(with_key, None).number
     assert revoke_key(with_key, "key_a", NOW + 9) == revoked
     assert changes_since(with_key, None).number == number
-    assert find_secret(with_key, digest(1)).key.revoked_at == NOW + 5
+    assert found(with_key, digest(1)).key.revoked_at == NOW + 5
     assert revoke_key(with_key, "key_b", NOW) is None
 
 
 def test_after_a_rotation_both_secrets_are_good_the_old_one_for_the_grace(with_key):
     assert rotate_key(with_key, "key_a", digest(2), NOW, 60) == KEY
-    assert find_secret(with_key, digest(1)) == (KEY, NOW + 60)
-    assert find_secret(with_key, digest(2)) == (KEY, None)
+    assert found(with_key, digest(1)) == (KEY, NOW + 60)
+    assert found(with_key, digest(2)) == (KEY, None)
 
 
 def test_a_second_rotation_does_not_lengthen_the_grace_of_the_first(with_key):
     rotate_key(with_key, "key_a", digest(2), NOW, 60)
     rotate_key(with_key, "key_a", digest(3), NOW + 10, 3600)
-    assert find_secret(with_key, digest(1)).good_until == NOW + 60
-    assert find_secret(with_key, digest(2)).good_until == NOW + 3610
+    assert found(with_key, digest(1)).good_until == NOW + 60
+    assert found(with_key, digest(2)).good_until == NOW + 3610
 
 
 def test_secrets_whose_grace_is_over_are_forgotten_with_the_next_rotation(with_key):
@@ -90,7 +114,7 @@ def test_a_revoked_or_unknown_key_is_not_rotated(with_key):
     revoke_key(with_key, "key_a", NOW)
     assert rotate_key(with_key, "key_a", digest(2), NOW, 60) is None
     assert rotate_key(with_key, "key_b", digest(3), NOW, 60) is None
-    assert find_secret(with_key, digest(2)) is None
+    assert found(with_key, digest(2)) is None
 
 
 def test_use_is_the_latest(with_key):

@@ -25,14 +25,18 @@ Found = Caller | GatewayError
 
 
 def authentication(
-    keys: KeyTable, tokens: Tokens | None, stored: "StoredKeys | None" = None
+    keys: KeyTable,
+    tokens: Tokens | None,
+    stored: "StoredKeys | None" = None,
+    is_over: Callable[[str], bool] | None = None,
 ) -> Callable[[Request, float], Verdict | Deferred[Verdict]]:
     """The rule. A credential that does not look like a token is a key.
 
     What is not among ``keys``, which are the configuration's, is looked for in ``stored``.
+    ``is_over`` says whether a network is over its limit of failed attempts.
     """
     longest = MAX_API_KEY_LENGTH if tokens is None else MAX_TOKEN_LENGTH
-    return partial(_decide, keys, tokens, stored, longest)
+    return partial(_decide, keys, tokens, stored, is_over, longest)
 
 
 # A function, not a closure: see `portal_gateway.frontend.deciding`.
@@ -40,6 +44,7 @@ def _decide(
     keys: KeyTable,
     tokens: Tokens | None,
     stored: "StoredKeys | None",
+    is_over: Callable[[str], bool] | None,
     longest: int,
     request: Request,
     now: float,
@@ -53,7 +58,7 @@ def _decide(
     if found is None:
         entry = keys.find(credential)
         if entry is UNKNOWN_KEY and stored is not None:
-            found = stored.look_up(credential, now)
+            found = stored.look_up(credential, now, request.exchange.client_address, is_over)
         else:
             found = entry.verdict(now)
     if isinstance(found, Deferred):

@@ -23,7 +23,7 @@ from portal_gateway.frontend import deciding
 from portal_gateway.frontend.authentication import authentication
 from portal_gateway.frontend.mcp_refusal import refused_as_rpc
 from portal_gateway.frontend.quota_guard import QuotaGuard
-from portal_gateway.frontend.rate_limiter import RateLimiter, limit_failures
+from portal_gateway.frontend.rate_limiter import RateLimiter, failures_over, limit_failures
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.tokens import Tokens
 from portal_gateway.policy.address_sets import AddressSet
@@ -102,10 +102,12 @@ def _addresses(rules: Rules) -> Rule | None:
 
 
 def _authentication(rules: Rules) -> Rule:
-    decide = authentication(rules.keys, rules.tokens, rules.stored_keys)
-    if rules.failed_attempts is None:
-        return decide
-    return limit_failures(decide, rules.failed_attempts, rules.monotonic)
+    attempts = rules.failed_attempts
+    if attempts is None:
+        return authentication(rules.keys, rules.tokens, rules.stored_keys)
+    is_over = failures_over(attempts, rules.monotonic)
+    decide = authentication(rules.keys, rules.tokens, rules.stored_keys, is_over)
+    return limit_failures(decide, attempts, rules.monotonic)
 
 
 def _addresses_of_caller(_rules: Rules) -> Rule:

@@ -16,7 +16,7 @@ from portal_gateway.policy.rate_limits import RateLimits, Tables
 from portal_gateway.policy.request_limits import RequestLimits
 from portal_gateway.policy.token_bucket import SECOND, take
 
-__all__ = ["RateLimiter", "Verdict", "limit_failures", "sweeping"]
+__all__ = ["RateLimiter", "Verdict", "failures_over", "limit_failures", "sweeping"]
 
 Verdict = GatewayError | None
 
@@ -93,6 +93,15 @@ def _counted(
         return verdict
     address = request.exchange.client_address
     return attempts.refusal(address, int(seconds() * SECOND)) or verdict
+
+
+def failures_over(attempts: FailedAttempts, seconds: Callable[[], float]) -> Callable[[str], bool]:
+    """Whether a network is over its limit of failed attempts now."""
+    return partial(_is_over, attempts, seconds)
+
+
+def _is_over(attempts: FailedAttempts, seconds: Callable[[], float], network: str) -> bool:
+    return attempts.is_over(network, int(seconds() * SECOND))
 
 
 def sweeping(tables: Tables, clock: IReactorTime) -> TimerService:

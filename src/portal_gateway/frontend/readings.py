@@ -15,6 +15,7 @@ from portal_gateway.relay.session import State
 from portal_gateway.tls.rotation import Rotation
 
 if TYPE_CHECKING:
+    from portal_gateway.frontend.stored_keys import StoredKeys
     from portal_gateway.store.database import Database, DatabaseFigures
     from portal_gateway.store.redis import RedisScripts
 
@@ -29,6 +30,7 @@ __all__ = [
     "of_relays",
     "of_reloads",
     "of_sites",
+    "of_stored_keys",
 ]
 
 MOST_RELAYS: Final = 20
@@ -123,6 +125,11 @@ def of_limits(tables: Tables) -> Iterator[Reading]:
 def of_quotas(quotas: QuotaParts) -> Iterator[Reading]:
     """What the quotas refused."""
     yield Reading("portal_gateway_limit_hits_total", quotas.keeper.table.refused, ("quotas",))
+
+
+def of_stored_keys(stored: "StoredKeys") -> Iterator[Reading]:
+    """The requests that found no place to wait for the database."""
+    yield Reading("portal_gateway_limit_hits_total", stored.questions.refused, ("key_questions",))
 
 
 def of_redis(redis: "RedisScripts") -> Iterator[Reading]:

@@ -1,7 +1,8 @@
 """API keys of the database, as the guards ask for them: remembered, or asked for.
 
-A key that is remembered is answered at once. For another the database is asked, once however many
-requests come with it meanwhile, and those wait; where too many do, others are refused with 503.
+A key that is remembered is answered at once. For another the database is asked, together with those
+of other requests, which wait in the line of their client's network (`KeyQuestions`). Where too many
+of one network wait already, its others are refused with 429.
 What is remembered is forgotten when the database tells of a change: twice a second it is asked for
 changes, and where it can call, it calls.
 
@@ -9,7 +10,7 @@ While the database is away, keys that are remembered are good until their time i
 are refused with 503 at once: nobody can say that they are not good.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Protocol
@@ -33,17 +34,22 @@ from portal_gateway.store.api_key_rows import (
     CHANNEL,
     Changes,
     FoundKey,
+    UnreadableKey,
     changes_since,
-    find_secret,
+    find_secrets,
 )
 from portal_gateway.store.database import Database, DatabaseUnavailable, postgres_parameters
 from portal_gateway.store.notifications import Notifications
+from portal_gateway.wire.ip_addresses import network_of
 
 __all__ = ["POLL_INTERVAL", "Listening", "StoredKeys", "make_stored_keys"]
 
 _log = Logger()
 
 Found = Caller | GatewayError
+
+Answers = Mapping[bytes, KeyEntry | None]
+"""What is known of each key that was asked for, ``None`` where that cannot be told now."""
 
 POLL_INTERVAL: Final = 0.5
 """Seconds from one question for changes to the next: so a key is revoked everywhere within one."""
@@ -79,7 +85,7 @@ class StoredKeys(MultiService):
         self._seconds: Callable[[], float] = reactor.seconds
         self._wall_clock = wall_clock
         self._cache = KeyCache(ttl)
-        self._questions = KeyQuestions(self._ask)
+        self.questions = KeyQuestions(self._ask)
         self._changes = 0
         self._number: int | None = None
         self._use = KeyUse(database, reactor)
@@ -94,33 +100,56 @@ class StoredKeys(MultiService):
 
     # For the guard.
 
-    def look_up(self, key: bytes, now: float) -> Found | Deferred[Found]:
+    def look_up(
+        self,
+        key: bytes,
+        now: float,
+        address: str = "",
+        is_over: Callable[[str], bool] | None = None,
+    ) -> Found | Deferred[Found]:
         """Whose key this is, at the unix time ``now``, or the refusal.
 
         A Deferred only where the database has to be asked. A key that it cannot have made is not
-        asked for.
+        asked for. ``address`` is the client's; ``is_over`` says whether its network is over its
+        limit of failed attempts, and so waits behind the others.
         """
         if not is_generated_key(key):
             return UNKNOWN_KEY.verdict(now)
-        return self.look_up_again(key_digest(key), now)
+        digest = key_digest(key)
+        found = self._from_memory(digest, now)
+        if found is not None:
+            return found
+        network = network_of(address)
+        behind = is_over is not None and is_over(network)
+        answer = self.questions.ask(digest, network, behind=behind)
+        if isinstance(answer, GatewayError):
+            return answer
+        return answer.addCallback(self._verdict_then)
 
     def look_up_again(self, digest: bytes, now: float) -> Found | Deferred[Found]:
-        """The same for a key that was found before, of which only the SHA-256 was kept."""
+        """The same for a key that was found before, of which only the SHA-256 was kept.
+
+        It is asked for before all others, and waits however many there are: a key that was revoked
+        must not be good because somebody asks for many.
+        """
+        found = self._from_memory(digest, now)
+        if found is not None:
+            return found
+        return self.questions.ask_first(digest).addCallback(self._verdict_then)
+
+    def _from_memory(self, digest: bytes, now: float) -> Found | None:
+        """What needs no question."""
         entry = self._cache.find(digest, self._seconds())
         if entry is not None:
             return self._verdict(entry, now)
-        if not self.available:
-            # Who asks for changes finds out when it is back, and keeps no request waiting.
-            return _unavailable()
-        answer = self._questions.ask(digest)
-        if answer is None:
-            return _unavailable()
-        # The key may have expired meanwhile.
-        return answer.addCallback(lambda entry: self._verdict(entry, self._wall_clock()))
+        # Who asks for changes finds out when it is back, and keeps no request waiting.
+        return None if self.available else _unavailable()
 
-    def _verdict(self, entry: KeyEntry | GatewayError, now: float) -> Found:
-        if isinstance(entry, GatewayError):
-            return entry
+    def _verdict_then(self, entry: KeyEntry | None) -> Found:
+        # The key may have expired meanwhile.
+        return _unavailable() if entry is None else self._verdict(entry, self._wall_clock())
+
+    def _verdict(self, entry: KeyEntry, now: float) -> Found:
         found = entry.verdict(now)
         if isinstance(found, Caller):
             self._use.note(found.key_id, now)
@@ -128,30 +157,40 @@ class StoredKeys(MultiService):
 
     # Asking.
 
-    def _ask(self, digest: bytes) -> Deferred[KeyEntry | GatewayError]:
+    def _ask(self, digests: Sequence[bytes]) -> Deferred[Answers]:
         if not self.available:
-            # It went away while this was in line.
-            return succeed(_unavailable())
-        asked = self._database.run(partial(find_secret, digest=digest))
-        answer: Deferred[KeyEntry | GatewayError] = asked.addCallbacks(
-            self._answered, self._not_answered, callbackArgs=(digest, self._changes)
+            # It went away while these were in line.
+            return succeed(dict.fromkeys(digests))
+        asked = self._database.run(partial(find_secrets, digests=digests))
+        answers: Deferred[Answers] = asked.addCallbacks(
+            self._answered,
+            self._not_answered,
+            callbackArgs=(digests, self._changes),
+            errbackArgs=(digests,),
         )
-        return answer.addErrback(_defect)
+        return answers.addErrback(_defect, digests)
 
     def _answered(
-        self, found: FoundKey | None, digest: bytes, changes: int
-    ) -> KeyEntry | Deferred[KeyEntry | GatewayError]:
+        self,
+        found: Mapping[bytes, FoundKey | UnreadableKey],
+        digests: Sequence[bytes],
+        changes: int,
+    ) -> Answers | Deferred[Answers]:
         self._tell(available=True)
         if changes != self._changes:
             # What was read may be from before the change.
-            return self._ask(digest)
-        entry = _entry_of(found, digest)
-        self._cache.learn(digest, entry, self._seconds())
-        return entry
+            return self._ask(digests)
+        answers: dict[bytes, KeyEntry | None] = {}
+        now = self._seconds()
+        for digest in digests:
+            answers[digest] = entry = _entry_of(found.get(digest), digest)
+            if entry is not None:
+                self._cache.learn(digest, entry, now)
+        return answers
 
-    def _not_answered(self, failure: Failure) -> GatewayError:
+    def _not_answered(self, failure: Failure, digests: Sequence[bytes]) -> Answers:
         self._away(failure)
-        return _unavailable()
+        return dict.fromkeys(digests)
 
     def _tell(self, *, available: bool, why: str = "") -> None:
         if available != self.available:
@@ -238,11 +277,19 @@ def make_stored_keys(
     return StoredKeys(database, ttl, reactor, wall_clock, listen)
 
 
-def _entry_of(found: FoundKey | None, digest: bytes) -> KeyEntry:
-    if found is None or found.key.revoked_at is not None:
+def _entry_of(found: FoundKey | UnreadableKey | None, digest: bytes) -> KeyEntry | None:
+    if found is None:
         return UNKNOWN_KEY
+    if isinstance(found, UnreadableKey):
+        return _unreadable(found.key_id)
     key = found.key
+    if key.revoked_at is not None:
+        return UNKNOWN_KEY
     ends = [end for end in (key.expires_at, found.good_until) if end is not None]
+    try:
+        expires_at = datetime.fromtimestamp(min(ends), UTC) if ends else None
+    except (ValueError, OverflowError, OSError):
+        return _unreadable(key.id)
     caller = Caller(
         key.id,
         key.scopes,
@@ -252,16 +299,21 @@ def _entry_of(found: FoundKey | None, digest: bytes) -> KeyEntry:
         source="database",
         digest=digest,
     )
-    return key_entry(caller, datetime.fromtimestamp(min(ends), UTC) if ends else None)
+    return key_entry(caller, expires_at)
+
+
+def _unreadable(key_id: str) -> KeyEntry | None:
+    _log.error("the API key {id} of the database cannot be read", id=key_id)
+    return None
 
 
 def _unavailable() -> GatewayError:
     return fault("keys_unavailable", "API keys cannot be looked up now; try again")
 
 
-def _defect(failure: Failure) -> GatewayError:
-    _log.failure("an API key could not be looked up", failure)
-    return _unavailable()
+def _defect(failure: Failure, digests: Sequence[bytes]) -> Answers:
+    _log.failure("API keys could not be looked up", failure)
+    return dict.fromkeys(digests)
 
 
 def _go_on(failure: Failure) -> None:

@@ -103,7 +103,7 @@ METRICS: Final = (
         "portal_gateway_limit_hits_total",
         "counter",
         "Times that a limit was met: one of gateway.limits or of a WebSocket, a rate limit, a quota,"
-        " or the ten minutes that a lease may be silent (lease_silence).",
+        " places in a queue, or the ten minutes that a lease may be silent (lease_silence).",
         ("limit",),
     ),
     Listed(

@@ -35,4 +35,3 @@ class FailedAttempts:
         limits = RequestLimits.of([NamedLimit("failed-auth", self._limit, bucket)])
         error = limits.refusal(until_full)
         return fault(error.cause.code, error.detail, [*error.fields, *limits.fields(until_full)])
-

@@ -32,12 +32,14 @@ from sqlalchemy import (
 from portal_gateway.store.quota_rows import METADATA
 
 __all__ = [
+    "API_KEYS",
     "CHANNEL",
     "Changes",
     "FoundKey",
     "StoredKey",
+    "UnreadableKey",
     "changes_since",
-    "find_secret",
+    "find_secrets",
     "insert_key",
     "list_keys",
     "note_use",
@@ -110,6 +112,12 @@ class FoundKey(NamedTuple):
     good_until: int | None
 
 
+class UnreadableKey(NamedTuple):
+    """A row that cannot be read as a key."""
+
+    key_id: str
+
+
 class Changes(NamedTuple):
     """What changed: the ids of keys, or None where that cannot be told; the last number."""
 
@@ -134,14 +142,24 @@ def insert_key(connection: Connection, key: StoredKey, digest: bytes) -> None:
     _note_change(connection, key.id, key.created_at)
 
 
-def find_secret(connection: Connection, digest: bytes) -> FoundKey | None:
-    """Whose secret this is the SHA-256 of."""
-    row = connection.execute(
-        select(*API_KEYS.c, API_KEY_SECRETS.c.good_until)
+def find_secrets(
+    connection: Connection, digests: Sequence[bytes]
+) -> dict[bytes, FoundKey | UnreadableKey]:
+    """Whose secrets these are the SHA-256 of; those that nobody has are not among them."""
+    rows = connection.execute(
+        select(*API_KEYS.c, API_KEY_SECRETS.c.good_until, API_KEY_SECRETS.c.digest)
         .join(API_KEY_SECRETS)
-        .where(API_KEY_SECRETS.c.digest == digest)
-    ).first()
-    return None if row is None else FoundKey(_key(row), row.good_until)
+        .where(API_KEY_SECRETS.c.digest.in_(digests))
+    )
+    return {bytes(row.digest): _found(row) for row in rows}
+
+
+def _found(row: Any) -> FoundKey | UnreadableKey:
+    try:
+        return FoundKey(_key(row), row.good_until)
+    except (ValueError, TypeError):
+        # Of a row that somebody else wrote: the others that are asked for with it are answered.
+        return UnreadableKey(row.id)
 
 
 def list_keys(connection: Connection) -> list[StoredKey]:
