@@ -166,7 +166,7 @@ def test_below_peer_places_are_rewritten_in_order(world):
         (b"Refresh", b"5; url=/peer/tool/z"),
         (b"Set-Cookie", b"a=1; Path=/peer/tool/"),
         (b"set-cookie", b"b=2"),
-        (b"Link", b"</l>"),
+        (b"Link", b"</peer/tool/l>"),
     ]
 
 

@@ -148,7 +148,7 @@ def test_informational_responses_are_passed_on(world):
     origin.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK)
     world.reactor.settle()
     assert wire.received.startswith(
-        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK"
+        b"HTTP/1.1 103 Early Hints\r\nLink: </peer/tool/a>\r\n\r\nHTTP/1.1 200 OK"
     )
 
 

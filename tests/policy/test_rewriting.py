@@ -1,5 +1,6 @@
 """What a lease says of its own places, as its client is told it."""
 
+import re
 import time
 from urllib.parse import urljoin, urlsplit
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal_gateway.policy.rewriting import MAX_VALUE, REWRITTEN, LeaseView
+from portal_gateway.policy.rewriting import MAX_VALUE, REWRITTEN, LeaseView, cookie_of_host
 
 VIEW = LeaseView(b"/peer/tool", b"gw.example:8080")
 PLAIN = LeaseView(b"/peer/tool", b"tool.portal.example")
@@ -200,25 +201,116 @@ def test_a_cookie_path_at_a_relay_loses_the_base():
     assert BASED.set_cookie(b"x=1; Path=/base/peer/tool") == b"x=1; Path=/peer/tool/"
 
 
-def test_what_is_too_long_is_not_looked_at():
+@pytest.mark.parametrize(
+    ("value", "host", "expected"),
+    [
+        (b"a=1", b"tool.gw.example", b"a=1"),
+        (b"a=1; Path=/x; Secure", b"tool.gw.example", b"a=1; Path=/x; Secure"),
+        (b"a=1; Domain=gw.example", b"tool.gw.example:8443", b"a=1"),
+        (b"a=1; Domain=.example; Path=/", b"tool.gw.example", b"a=1; Path=/"),
+        (b"a=1;DOMAIN = gw.EXAMPLE. ", b"tool.gw.example.", b"a=1"),
+        (b"a=1; Domain=tool.gw.example", b"tool.gw.example", b"a=1; Domain=tool.gw.example"),
+        (b"a=1; Domain=ool.gw.example", b"tool.gw.example", b"a=1; Domain=ool.gw.example"),
+        (b"a=1; Domain=x.tool.gw.example", b"tool.gw.example", b"a=1; Domain=x.tool.gw.example"),
+        (b"Domain=gw.example; Path=/", b"tool.gw.example", b"Domain=gw.example; Path=/"),
+        (b"a=1; Domain=gw.example", b"", b"a=1; Domain=gw.example"),
+        (b"a=1; x=" + b"y" * MAX_VALUE, b"tool.gw.example", None),
+    ],
+)
+def test_a_cookie_of_a_host_is_for_no_host_above_it(value, host, expected):
+    assert cookie_of_host(value, host) == expected
+
+
+def test_a_cookie_below_a_path_is_for_no_host_that_the_client_asked():
+    view = LeaseView(b"/peer/tool", b"inner.test", asked_host=b"gw.example:8080")
+    assert view.set_cookie(b"a=1; Domain=example; Path=/") == b"a=1; Path=/peer/tool/"
+    assert view.set_cookie(b"a=1; Domain=test") == b"a=1"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"</x>", b"</peer/tool/x>"),
+        (b"</x>; rel=preload; as=style", b"</peer/tool/x>; rel=preload; as=style"),
+        (b"</x>;rel=preload,</y>;rel=next", b"</peer/tool/x>;rel=preload, </peer/tool/y>;rel=next"),
+        (b" , </x> , , </y> ,", b"</peer/tool/x>, </peer/tool/y>"),
+        (b"<x>; rel=next", b"<x>; rel=next"),
+        (b"<../x>, <?q>, <#f>, <>", b"<../x>, <?q>, <#f>, <>"),
+        (b"<https://cdn.example/x>; rel=preconnect", b"<https://cdn.example/x>; rel=preconnect"),
+        (b"<http://gw.example:8080/x>; rel=a", b"</peer/tool/x>; rel=a"),
+        (b"<//gw.example:8080/x>", b"</peer/tool/x>"),
+        (b"</peer/tool/x>", b"</peer/tool/x>"),
+        (b"</a,b;c>; rel=x", b"</peer/tool/a,b;c>; rel=x"),
+        (b'</x>; title="a, </y>; \\" b"', b'</peer/tool/x>; title="a, </y>; \\" b"'),
+        (b"</x>; title*=UTF-8'de'a%20b", b"</peer/tool/x>; title*=UTF-8'de'a%20b"),
+        (b"</x>; crossorigin; nopush", b"</peer/tool/x>; crossorigin; nopush"),
+        (b"</x>; type=font/woff2; as = font", b"</peer/tool/x>; type=font/woff2; as = font"),
+        (b"</x>;; rel=a;", b"</peer/tool/x>;; rel=a;"),
+        (b'</x>; anchor="/y"; rel=a', b'</peer/tool/x>; anchor="/peer/tool/y"; rel=a'),
+        (b"</x>; Anchor=/y", b'</peer/tool/x>; anchor="/peer/tool/y"'),
+        (b'</x>; anchor="#y"', b'</peer/tool/x>; anchor="#y"'),
+        (b'</x>; anchor=""', b'</peer/tool/x>; anchor=""'),
+        (b"", b""),
+        (b" ,, ", b""),
+        # What two readers may read differently.
+        (b"/x", None),
+        (b"</x", None),
+        (b"</x> rel=a", None),
+        (b"</x>; rel=a b", None),
+        (b"</x></y>", None),
+        (b"</x>; <y>", None),
+        (b"</x>; a=</y>", None),
+        (b'</x>; title="a, </y>', None),
+        (b'</x>; title="a\\', None),
+        (b'</x>; title="a"b', None),
+        (b"< /x>", None),
+        (b"</\\evil.example/>", None),
+        (b"<</x>>", None),
+        (b'</x">', None),
+        (b"</x>, y", None),
+        (b"</x>; rel=\x00", None),
+        (b"</" + b"x" * MAX_VALUE + b">", None),
+    ],
+)
+def test_links(value, expected):
+    assert VIEW.link(value) == expected
+
+
+def test_a_url_that_is_too_long_is_not_looked_at():
     for rewrite, value in (
         (VIEW.reference, b"/" + b"x" * MAX_VALUE),
         (VIEW.refresh, b"0; url=/" + b"x" * MAX_VALUE),
-        (VIEW.set_cookie, b"a=1; Path=/" + b"x" * MAX_VALUE),
     ):
         assert rewrite(value) == value
+
+
+def test_a_cookie_that_is_too_long_is_dropped():
+    assert VIEW.set_cookie(b"a=1; Path=/" + b"x" * MAX_VALUE) is None
+    assert VIEW.set_cookie(b"a=1" + b"x" * MAX_VALUE) is None
 
 
 @pytest.mark.parametrize("name", sorted(REWRITTEN))
 @pytest.mark.parametrize(
     "unit",
     [b" ", b"/", b"/..", b"/%2e", b"//", b";", b"; Path=/", b"0", b"0 ", b";,", b"url=", b"'", b":",
-     b"http://", b"a.", b"%", b"#", b"?"],
+     b"http://", b"a.", b"%", b"#", b"?", b"</x>", b"</x>,", b"<", b"<>;", b"; a", b"; a=",
+     b'; a="b"', b'"', b"\\", b'; anchor=/', b","],
 )  # fmt: skip
 def test_the_time_is_linear(name, unit):
     """The longest value of each shape takes no longer than a thousand short ones would."""
     rewrite = REWRITTEN[name]
-    for start in (b"", b"/", b"0; url=", b"0", b"a=1; ", b"//", b"http://gw.example:8080/"):
+    for start in (
+        b"",
+        b"/",
+        b"0; url=",
+        b"0",
+        b"a=1; ",
+        b"//",
+        b"http://gw.example:8080/",
+        b"<",
+        b"</x>",
+        b'</x>; a="',
+    ):
         value = (start + unit * MAX_VALUE)[:MAX_VALUE]
         began = time.perf_counter()
         rewrite(VIEW, value)
@@ -249,17 +341,57 @@ def test_a_reference_is_the_same_place_or_untouched(value):
 
 @given(VALUES)
 def test_rewriting_twice_is_rewriting_once(value):
-    for rewrite in REWRITTEN.values():
-        once = rewrite(VIEW, value)
-        assert rewrite(VIEW, once) == once
+    for name, rewrite in REWRITTEN.items():
+        once = rewrite(VIEW, b"<" + value + b">" if name == b"link" else value)
+        if once is None:
+            assert name == b"link"
+        else:
+            assert rewrite(VIEW, once) == once
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_taken(value):
-    for rewrite in REWRITTEN.values():
+    for name, rewrite in REWRITTEN.items():
         found = rewrite(VIEW, value)
+        if found is None:
+            assert name == b"link"
+            continue
         assert b"\r" in value or b"\r" not in found
         assert b"\n" in value or b"\n" not in found
+
+
+LINK_PARTS = st.sampled_from(
+    [
+        "<",
+        ">",
+        "/x",
+        "x",
+        ",",
+        ";",
+        " ",
+        '"',
+        "\\",
+        "=",
+        "a",
+        "anchor",
+        "rel",
+        "</x>",
+        "; a=b",
+        ", <y>",
+    ]
+)
+
+
+@given(st.lists(LINK_PARTS, max_size=16).map(lambda parts: "".join(parts).encode()))
+def test_no_link_leads_beside_the_prefix(value):
+    """As browsers read it: what is between < and > and not in quotes is a target."""
+    found = VIEW.link(value)
+    if found is None:
+        return
+    bare = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", found)
+    for target in re.findall(rb"<([^>]*)>", bare):
+        assert not target.startswith(b"/") or target.startswith(b"/peer/tool/")
+    assert VIEW.link(found) == found
 
 
 @given(VALUES, VALUES)

@@ -1,11 +1,25 @@
 """What one client may cost: the limits of a connection."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from portal_gateway.wire.http1_request import RequestLimits
 from portal_gateway.wire.http2_patience import MAX_RESETS, TOKENS
 
-__all__ = ["LIMIT_NAMES", "WEBSOCKET_LIMIT_NAMES", "ChannelLimits"]
+__all__ = [
+    "LIMIT_NAMES",
+    "MAX_HINTS",
+    "MAX_HINT_BYTES",
+    "WEBSOCKET_LIMIT_NAMES",
+    "ChannelLimits",
+]
+
+MAX_HINTS: Final = 16
+"""Informational responses of a lease that one request's client gets. A page has one or two 103; a
+102 each 20 s, as RFC 2518 has it, is five minutes of work. What comes above is dropped."""
+
+MAX_HINT_BYTES: Final = 16 * 1024
+"""Bytes of the ``Link`` fields in them, together. Browsers act on some 8 KB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +63,10 @@ LIMIT_NAMES = (
     "connections_per_address",
     "http2_idle_frames",
     "http2_resets",
+    "informational",
 )
-"""The limits whose hits are counted, each under its parameter's name."""
+"""The limits whose hits are counted, each under its parameter's name; ``informational`` is for
+`MAX_HINTS` and `MAX_HINT_BYTES`."""
 
 WEBSOCKET_LIMIT_NAMES = ("websocket_messages", "websocket_size", "websocket_turn")
 """The limits of WebSockets whose hits are counted: the rate of a client's frames, the size of a

@@ -12,10 +12,12 @@ from zope.interface import classImplements
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.lease_lookup import route_of
+from portal_gateway.frontend.limits import MAX_HINT_BYTES, MAX_HINTS
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import ResponseStream
 from portal_gateway.policy.credentials import strip_credentials
-from portal_gateway.policy.rewriting import REWRITTEN, LeaseView
+from portal_gateway.policy.origin_policies import NEVER_PASSED, ORIGIN_WIDE
+from portal_gateway.policy.rewriting import REWRITTEN, LeaseView, cookie_of_host
 from portal_gateway.relay.http_client import UpstreamExchange
 from portal_gateway.relay.request_body import BodyFraming
 from portal_gateway.relay.route import Route
@@ -26,7 +28,13 @@ from portal_gateway.wire.forwarded import (
     forwarded_elements,
 )
 from portal_gateway.wire.http1_response import ResponseHead
-from portal_gateway.wire.http_fields import FieldNames, Headers, end_to_end, permitted_trailers
+from portal_gateway.wire.http_fields import (
+    FieldNames,
+    Headers,
+    end_to_end,
+    field_values,
+    permitted_trailers,
+)
 
 __all__ = ["Carriage", "ReverseProxy", "downstream_fields", "upstream_fields"]
 
@@ -34,8 +42,14 @@ _REPLACED = FieldNames(FORWARDING_FIELDS | {b"host", b"via", b"x-request-id", b"
 """Request fields that the gateway writes itself. ``Expect`` is answered here: the client is asked
 for its body when the lease is there to take it."""
 
-_LOOKED_AT = FieldNames({b"via", b"x-request-id", b"service-worker-allowed", *REWRITTEN})
+_DROPPED = NEVER_PASSED | {b"x-request-id"}
+
+_LOOKED_AT = FieldNames({b"via", *_DROPPED, *ORIGIN_WIDE, *REWRITTEN})
 """Response fields that are not simply passed on."""
+
+_LINK = b"link"
+
+_EARLY_HINTS = 103
 
 _PERMANENT_REDIRECT = 308
 
@@ -70,6 +84,8 @@ class Carriage:
     """
 
     __slots__ = (
+        "_hint_bytes",
+        "_hints",
         "_over",
         "_request",
         "_stream",
@@ -85,6 +101,8 @@ class Carriage:
         self._stream: ResponseStream | None = None
         self._view: LeaseView | None = None
         self._over = False
+        self._hints = 0
+        self._hint_bytes = 0
         request.on_disconnect(self._client_gone)
 
     def start(self, route: Route) -> None:
@@ -111,15 +129,15 @@ class Carriage:
         prefix = request.exchange.lease_prefix
         if prefix and route.rewrite:
             host = request.head.host if route.host is None else route.host
-            self._view = LeaseView(prefix, host.lower(), route.base)
+            self._view = LeaseView(prefix, host.lower(), route.base, _asked_host(request))
         return upstream_fields(request, route.host)
 
     def _fields_down(self, head: ResponseHead) -> Headers:
         """The header for the client, of one that came on the route that was taken."""
-        exchange = self._request.exchange
-        return downstream_fields(
-            head.headers, exchange.request_id, self._view, below=bool(exchange.lease_prefix)
-        )
+        request = self._request
+        exchange = request.exchange
+        own_host = None if exchange.lease_prefix else _asked_host(request)
+        return downstream_fields(head.headers, exchange.request_id, self._view, own_host)
 
     # The client's body, on its way up.
 
@@ -149,8 +167,32 @@ class Carriage:
     # The lease's response, on its way down.
 
     def response_informational(self, head: ResponseHead) -> None:
-        """The lease sent a 1xx (RFC 9110 section 15.2)."""
-        self._request.send_informational(head.status, head.reason, end_to_end(head.headers))
+        """The lease sent a 1xx (RFC 9110 section 15.2).
+
+        No guard has seen it, and ours come with the final answer: nothing of it passes but its
+        status, and the ``Link`` fields of a 103 (RFC 8297).
+        """
+        request = self._request
+        self._hints += 1
+        if self._hints > MAX_HINTS:
+            request.site.limit_hits["informational"] += 1
+            return
+        fields = self._links(head.headers) if head.status == _EARLY_HINTS else []
+        request.send_informational(head.status, request.site.reason(head.status), fields)
+
+    def _links(self, headers: Headers) -> Headers:
+        """The ``Link`` fields for the client, as many as there is room for."""
+        fields: Headers = []
+        for value in field_values(end_to_end(headers), _LINK):
+            link = value if self._view is None else self._view.link(value)
+            if link is None:
+                continue
+            if self._hint_bytes + len(link) > MAX_HINT_BYTES:
+                self._request.site.limit_hits["informational"] += 1
+                break
+            self._hint_bytes += len(link)
+            fields.append((b"Link", link))
+        return fields
 
     def response_head(self, head: ResponseHead) -> None:
         """The lease's final status and header."""
@@ -300,13 +342,17 @@ def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Hea
 
 
 def downstream_fields(
-    headers: Headers, request_id: str, view: LeaseView | None = None, *, below: bool = False
+    headers: Headers,
+    request_id: str,
+    view: LeaseView | None = None,
+    own_host: bytes | None = None,
 ) -> Headers:
     """The header for the client: the lease's end-to-end fields, and ours.
 
     ``view`` says how fields that name places within the lease are rewritten, ``None`` that they are
-    not. ``below`` says that the lease shares its origin with others, at a path below the root: it
-    must not have its scripts serve more than its own pages.
+    not. ``own_host`` is the host that is the lease's alone, in lower case; ``None`` where the lease
+    shares its origin with others, at a path below the root: there it must not set policy for more
+    than its own pages.
     """
     via = b""
     kept: Headers = []
@@ -318,9 +364,22 @@ def downstream_fields(
         if name == b"via":
             via += field[1] + b", "
         elif name in REWRITTEN:
-            kept.append(field if view is None else (field[0], REWRITTEN[name](view, field[1])))
-        elif name == b"service-worker-allowed" and not below:
+            value: bytes | None = field[1]
+            if view is not None:
+                value = REWRITTEN[name](view, field[1])
+            elif own_host is not None and name == b"set-cookie":
+                value = cookie_of_host(field[1], own_host)
+            if value is not None:
+                kept.append((field[0], value))
+        elif own_host is not None and name in ORIGIN_WIDE:
             kept.append(field)
     kept.append((b"Via", via + VIA))
     kept.append((b"X-Request-ID", request_id.encode("ascii")))
     return kept
+
+
+def _asked_host(request: Request) -> bytes:
+    """The host that the client asked for, by the word of a trusted proxy where there is one."""
+    passage = request.exchange.passage
+    host = request.head.host
+    return (host if passage is None else passage.host or host).lower()

@@ -13,8 +13,15 @@ beside itself: to the gateway, or to another lease. Here such values are moved b
   is left is a cookie for the gateway's host alone. A cookie without ``Path`` is for the directory
   of the URL that the client asked for (RFC 6265 section 5.1.4), which is below the prefix already.
 
-Relative references, other hosts, and what cannot be read in one way pass as they came. The time is
-linear in the length of a value, and a value above `MAX_VALUE` is not looked at.
+- the targets and anchors of ``Link`` (RFC 8288), and ``SourceMap``, as ``Location``.
+
+Relative references, other hosts, and URLs that cannot be read in one way pass as they came: they
+only lead their own client somewhere. A cookie or a ``Link`` that cannot be read in one way, or is
+above `MAX_VALUE`, is dropped: a browser would act on it by itself, and a cookie's path decides
+which leases get it. The time is linear in the length of a value.
+
+At a host of its own a lease names its places as they are. Only a ``Domain`` that covers more than
+that host is taken away (`cookie_of_host`): other leases have hosts beside it.
 """
 
 import re
@@ -22,7 +29,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["MAX_VALUE", "REWRITTEN", "LeaseView"]
+__all__ = ["MAX_VALUE", "REWRITTEN", "LeaseView", "cookie_of_host"]
 
 MAX_VALUE = 16 * 1024
 """Bytes of a value that is looked at: twice the longest URL that servers commonly take."""
@@ -50,21 +57,36 @@ _REFRESH = re.compile(
     re.IGNORECASE,
 )
 
+_LINK_TARGET = re.compile(rb"[ \t]*+<([^\x00-\x20\x7f<>\"\\]*+)>")
+
+_LINK_PARAMETER = re.compile(
+    # A semicolon, and perhaps a name, and perhaps a value: quoted, or bare as servers write it.
+    rb"[ \t]*+;[ \t]*+(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]++)[ \t]*+"
+    rb"(?:=[ \t]*+(?:\"((?:[^\"\\\x00-\x08\x0a-\x1f\x7f]++|\\[\t\x20-\x7e\x80-\xff])*+)\""
+    rb"|([^\x00-\x20\x7f\",;<>\\]++)))?+)?+"
+)
+
+_LINK_END = re.compile(rb"[ \t]*+(?:,[ \t,]*+|\Z)")
+
 
 class LeaseView:
     """One lease as its client and as the lease itself see it.
 
     ``prefix`` is the path by which the client reaches it, as the client wrote it, without a slash
     at the end. ``host`` is what the lease was sent as ``Host``, in lower case. ``base`` is what
-    went before the path of the request that it was sent.
+    went before the path of the request that it was sent. ``asked_host`` is the host that the client
+    asked, in lower case, where that is another one.
     """
 
-    __slots__ = ("base", "host", "prefix")
+    __slots__ = ("asked_host", "base", "host", "prefix")
 
-    def __init__(self, prefix: bytes, host: bytes, base: bytes = b"") -> None:
+    def __init__(
+        self, prefix: bytes, host: bytes, base: bytes = b"", asked_host: bytes = b""
+    ) -> None:
         self.prefix = prefix
         self.host = host
         self.base = base
+        self.asked_host = asked_host
 
     def reference(self, value: bytes) -> bytes:
         """A URI reference, as in ``Location``, made to name the same place for the client."""
@@ -92,9 +114,49 @@ class LeaseView:
         bare = url.rstrip(b" \t")
         return value[:start] + self.reference(bare) + url[len(bare) :] + value[end:]
 
-    def set_cookie(self, value: bytes) -> bytes:
-        """The value of ``Set-Cookie`` with its path below the prefix, and no domain of its own."""
-        if len(value) > MAX_VALUE or b";" not in value:
+    def link(self, value: bytes) -> bytes | None:
+        """The value of ``Link`` with its references made to name the same places for the client.
+
+        ``None`` where it cannot be read in one way: it is dropped.
+        """
+        if len(value) > MAX_VALUE:
+            return None
+        parts: list[bytes] = []
+        position = _past_commas(value)
+        while position < len(value):
+            found = _LINK_TARGET.match(value, position)
+            if found is None:
+                return None
+            parts.append(b"<" + self.reference(found[1]) + b">")
+            position = found.end()
+            while True:
+                found = _LINK_PARAMETER.match(value, position)
+                if found is None:
+                    break
+                parts.append(self._link_parameter(found))
+                position = found.end()
+            found = _LINK_END.match(value, position)
+            if found is None:
+                return None
+            position = found.end()
+            if position < len(value):
+                parts.append(b", ")
+        return b"".join(parts)
+
+    def _link_parameter(self, found: re.Match[bytes]) -> bytes:
+        if found[1] is None or found[1].lower() != b"anchor":
+            return found[0]
+        anchor = found[3] if found[2] is None else found[2]
+        return b'; anchor="' + self.reference(anchor) + b'"' if anchor else found[0]
+
+    def set_cookie(self, value: bytes) -> bytes | None:
+        """The value of ``Set-Cookie`` with its path below the prefix, and no domain of its own.
+
+        ``None`` for one that is too long: it is dropped.
+        """
+        if len(value) > MAX_VALUE:
+            return None
+        if b";" not in value:
             return value
         cookie, *attributes = value.split(b";")
         kept = [cookie]
@@ -104,7 +166,9 @@ class LeaseView:
             content = content.strip(b" \t")
             if kind == b"path" and content.startswith(b"/"):
                 kept.append(name + equals + self._cookie_path(content))
-            elif kind != b"domain" or not self._is_covered_by(content):
+            elif kind != b"domain" or not (
+                _covers(content, self.host) or _covers(content, self.asked_host)
+            ):
                 kept.append(attribute)
         return b";".join(kept)
 
@@ -120,14 +184,6 @@ class LeaseView:
         default = _DEFAULT_PORTS[scheme.lower()]
         stated = int(port) if port else default
         return stated == (default if own_port is None else own_port)
-
-    def _is_covered_by(self, domain: bytes) -> bool:
-        """Whether a cookie's ``Domain`` has the lease's host in it (RFC 6265 section 5.1.3)."""
-        domain = domain.removeprefix(b".").lower()
-        match = _AUTHORITY.fullmatch(self.host)
-        if match is None or not domain:
-            return False
-        return match[1] == domain or match[1].endswith(b"." + domain)
 
     def _is_below(self, path: bytes, prefix: bytes | None = None) -> bool:
         prefix = self.prefix if prefix is None else prefix
@@ -155,6 +211,44 @@ class LeaseView:
         if self.base and self._is_below(path, self.base):
             path = path[len(self.base) :] or b"/"
         return prefix + path
+
+
+def cookie_of_host(value: bytes, host: bytes) -> bytes | None:
+    """The value of ``Set-Cookie`` for ``host`` at most, which is in lower case.
+
+    A ``Domain`` that covers more is taken away. ``None`` for a value that is too long.
+    """
+    if b";" not in value:
+        return value
+    if len(value) > MAX_VALUE:
+        return None
+    name = _name_of(host)
+    kept: list[bytes] = []
+    for attribute in value.split(b";"):
+        kind, _, content = attribute.partition(b"=")
+        if kept and kind.strip(b" \t").lower() == b"domain" and _covers(content, host):
+            domain = content.strip(b" \t").strip(b".").lower()
+            if domain != name:
+                continue
+        kept.append(attribute)
+    return b";".join(kept)
+
+
+def _covers(domain: bytes, host: bytes) -> bool:
+    """Whether a cookie's ``Domain`` has ``host`` in it (RFC 6265 section 5.1.3)."""
+    domain = domain.strip(b" \t").strip(b".").lower()
+    name = _name_of(host)
+    return bool(domain and name) and (name == domain or name.endswith(b"." + domain))
+
+
+def _name_of(host: bytes) -> bytes:
+    """The name of an authority, without port and without a dot at the end; empty for no name."""
+    match = _AUTHORITY.fullmatch(host)
+    return b"" if match is None else match[1].removesuffix(b".")
+
+
+def _past_commas(value: bytes) -> int:
+    return len(value) - len(value.lstrip(b" \t,"))
 
 
 _ENDS_A_SEGMENT = frozenset({b"", b"/", b"?", b"#"})
@@ -185,12 +279,15 @@ def _without_dot_segments(rest: bytes) -> bytes:
     return b"/" + b"/".join(kept) + rest[end:]
 
 
-REWRITTEN: Mapping[bytes, Callable[[LeaseView, bytes], bytes]] = MappingProxyType(
+REWRITTEN: Mapping[bytes, Callable[[LeaseView, bytes], bytes | None]] = MappingProxyType(
     {
         b"location": LeaseView.reference,
         b"content-location": LeaseView.reference,
+        b"link": LeaseView.link,
         b"refresh": LeaseView.refresh,
         b"set-cookie": LeaseView.set_cookie,
+        b"sourcemap": LeaseView.reference,
+        b"x-sourcemap": LeaseView.reference,
     }
 )
-"""The fields that are rewritten, by their names in lower case, and how."""
+"""The fields that are rewritten, by their names in lower case, and how; ``None`` drops one."""
