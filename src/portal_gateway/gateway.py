@@ -16,7 +16,8 @@ from portal_gateway.config.standing import keep_standing
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.acme_challenge import WithChallenges
 from portal_gateway.frontend.guards import ADMIN_GUARDS, Rules, guarded
-from portal_gateway.frontend.health_details import Details, HealthReport, WithoutKeyHere
+from portal_gateway.frontend.health_details import Details, HealthReport
+from portal_gateway.frontend.keyless_pages import KeylessPage
 from portal_gateway.frontend.limits import ChannelLimits
 from portal_gateway.frontend.listening import Listener
 from portal_gateway.frontend.listening_sockets import ListeningSockets
@@ -45,6 +46,7 @@ from portal_gateway.observe.log_queue import LogQueue
 from portal_gateway.observe.logs import Log
 from portal_gateway.observe.request_ids import request_id
 from portal_gateway.observe.worker_files import WorkerFiles
+from portal_gateway.policy.local_hosts import configured_hosts
 from portal_gateway.policy.security_headers import SecurityHeaders
 from portal_gateway.relay.direct_events import pass_events_directly
 from portal_gateway.relay.upstreams import PreparedUpstreams, Upstreams
@@ -212,7 +214,7 @@ class Gateway(MultiService):
         quotas = None if sources.quotas is None else sources.quotas.guard(config)
         rules = make_rules(config, sources.tokens, limiter, quotas, tables, router, reactor)
         rules = rules._replace(stored_keys=sources.stored_keys)
-        page = self._measured.page(config.metrics, rules)
+        page = self._measured.page(config.metrics, rules, configured_hosts(config))
         tree = build_tree(
             router,
             rules,
@@ -232,7 +234,9 @@ class Gateway(MultiService):
     def _details(self, config: Config, rules: Rules) -> IResource:
         page = Details(self._health)
         for_admins = guarded(page, rules, self._wall_clock, ADMIN_GUARDS)
-        return WithoutKeyHere(page, for_admins) if config.health.local_details else for_admins
+        if not config.health.local_details:
+            return for_admins
+        return KeylessPage(page, for_admins, configured_hosts(config), only_here=True)
 
     def _prepare_log(self, wanted: LoggingSection) -> LogQueue | None:
         """Another output, where it is another one."""

@@ -219,9 +219,9 @@ def test_a_database_that_was_asked(worlds, tmp_path):
     ],
 )
 def test_clients_on_this_machine_need_no_key_where_that_is_configured(worlds, host, fields, status):
-    world = worlds(LOCAL)
-    assert details(world, key=None, host=host, fields=fields)[0] == status
-    assert details(worlds(), key=None, host=host, fields=fields)[0] == 401
+    how = {"key": None, "host": host, "fields": fields, "authority": "localhost:8080"}
+    assert details(worlds(LOCAL), **how)[0] == status
+    assert details(worlds(), **how)[0] == 401
 
 
 def test_k8s_probes_work_correctly(worlds):

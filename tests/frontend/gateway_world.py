@@ -134,11 +134,20 @@ class World:
         return wire
 
     def ask(
-        self, target, *, method="GET", key=KEY, fields=(), body=b"", wire=None, host="127.0.0.1"
+        self,
+        target,
+        *,
+        method="GET",
+        key=KEY,
+        fields=(),
+        body=b"",
+        wire=None,
+        host="127.0.0.1",
+        authority="gw.example:8080",
     ):
-        """Send one whole request from ``host``; returns the client's end."""
+        """Send one whole request from ``host`` to ``authority``; returns the client's end."""
         wire = wire or self.connect(host)
-        lines = [f"{method} {target} HTTP/1.1", "Host: gw.example:8080", *fields]
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {authority}", *fields]
         if key:
             lines.append(f"X-API-Key: {key}")
         if body:

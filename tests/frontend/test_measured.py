@@ -2,17 +2,19 @@
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.address import UNIXAddress
 from twisted.internet.task import Clock
 
 from portal_gateway.config.model import MetricsSection
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.guards import Rules
+from portal_gateway.frontend.keyless_pages import KeylessPage
 from portal_gateway.frontend.measured import Measured
-from portal_gateway.frontend.metrics_page import MetricsPage
 from portal_gateway.observe.figures import Reading
 from portal_gateway.observe.loop_lag import BEAT
 from portal_gateway.observe.worker_files import WRITE_INTERVAL, WorkerFiles
 from portal_gateway.policy.credentials import KeyTable
+from portal_gateway.policy.local_hosts import LocalHosts
 
 OPEN = MetricsSection(auth=False)
 OFF = MetricsSection(enabled=False)
@@ -22,6 +24,7 @@ class Asked:
     """As much of a request as the page needs."""
 
     postpath = ()
+    method = b"GET"
 
     def __init__(self):
         self.head = self
@@ -32,10 +35,13 @@ class Asked:
     def setHeader(self, name, value):
         pass
 
+    def getClientAddress(self):
+        return UNIXAddress(None)
+
 
 def told(measured):
-    page = measured.page(OPEN, Rules(KeyTable([])))
-    text = page.render_GET(Asked()).decode()
+    page = measured.page(OPEN, Rules(KeyTable([])), LocalHosts())
+    text = page.render(Asked()).decode()
     return {
         (sample.name, *sorted(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(text)
@@ -137,9 +143,9 @@ def test_the_page_is_where_the_section_says(clock, section, is_told, at_its_own)
     measured = Measured(OPEN, clock, clock.seconds)
     rules = Rules(KeyTable([]))
     for before in (OPEN, MetricsSection(auth=False, listen=("127.0.0.1:9", "tcp:9"))):
-        measured.use(before, measured.page(before, rules))
-        page = measured.page(section, rules)
+        measured.use(before, measured.page(before, rules, LocalHosts()))
+        page = measured.page(section, rules, LocalHosts())
         measured.use(section, page)
         assert (page is not None) == is_told
         own = measured.root.getStaticEntity(b"metrics")
-        assert isinstance(own, MetricsPage) == at_its_own
+        assert isinstance(own, KeylessPage) == at_its_own

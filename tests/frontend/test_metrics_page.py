@@ -91,7 +91,8 @@ def test_a_listener_of_its_own_needs_no_key_and_has_nothing_else(make):
     world = make(CONFIG + 'metrics: {listen: "127.0.0.1:9090"}\n')
     assert answer(world.ask("/metrics", key=ADMIN))[0] == 404
     own = world.connect(port=9090)
-    assert answer(world.ask("/metrics", key=None, wire=own))[0] == 200
+    here = {"key": None, "authority": "127.0.0.1:9090"}
+    assert answer(world.ask("/metrics", wire=own, **here))[0] == 200
     for path in ("/", "/peer/tool/", "/health", "/whoami"):
         assert answer(world.ask(path, key=KEY, wire=world.connect(port=9090)))[0] == 404
     assert world.origin.wires == []
@@ -338,8 +339,8 @@ def test_a_reload_changes_who_may_ask_and_whether_there_is_anything(make):
     world = make(CONFIG + 'metrics: {listen: "127.0.0.1:9090"}\n')
 
     def own(key):
-        wire = world.ask("/metrics", key=key, wire=world.connect(port=9090))
-        return answer(wire)[0]
+        wire = world.connect(port=9090)
+        return answer(world.ask("/metrics", key=key, wire=wire, authority="localhost:9090"))[0]
 
     assert own(None) == 200
     assert world.reconfigure(CONFIG + 'metrics: {listen: "127.0.0.1:9090", auth: true}\n')

@@ -5,10 +5,9 @@ It holds names and figures, no secret: of stores neither where they are nor who 
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
-from twisted.web.resource import IResource, Resource
+from twisted.web.resource import Resource
 
 from portal_gateway import __version__
 from portal_gateway.frontend.health import answer_json, nothing_below
@@ -16,18 +15,15 @@ from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.sources import Sources
 from portal_gateway.observe.memory import Memory, memory_now
 from portal_gateway.observe.reload_results import ReloadResults
-from portal_gateway.policy.address_sets import AddressSet
 from portal_gateway.relay.router import Relay, Router
 from portal_gateway.tls.rotation import Rotation
 
-__all__ = ["Details", "HealthReport", "WithoutKeyHere"]
+__all__ = ["Details", "HealthReport"]
 
 OK, DOWN, NONE = "ok", "down", "not_configured"
 
 _EXPIRES_SOON: Final = 7 * 24 * 3600.0
 """Seconds before the end of a certificate from which on it should be there again long since."""
-
-_OF_PROXIES: Final = (b"x-forwarded-for", b"forwarded", b"via", b"x-real-ip")
 
 
 class HealthReport:
@@ -155,31 +151,3 @@ class Details(Resource):
         told = self._report.tell(draining=request.site.draining)
         serves = told["status"] in {"healthy", "degraded"}
         return answer_json(request, 200 if serves else 503, told)
-
-
-_HERE = AddressSet([IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")])
-
-
-class WithoutKeyHere(Resource):
-    """Shows ``page`` to clients on this machine, and to all others what is ``guarded``.
-
-    Who comes through a proxy is not on this machine, although the proxy may be.
-    """
-
-    isLeaf = True
-
-    def __init__(self, page: IResource, guarded: IResource) -> None:
-        super().__init__()
-        self._page = page
-        self._guarded = guarded
-
-    def render(self, request: Request) -> Any:
-        """Choose."""
-        exchange = request.exchange
-        index = request.head.index
-        is_here = (
-            exchange.client_address in _HERE
-            and exchange.passage is None
-            and not any(name in index for name in _OF_PROXIES)
-        )
-        return (self._page if is_here else self._guarded).render(request)

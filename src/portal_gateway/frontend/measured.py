@@ -13,6 +13,7 @@ from twisted.web.resource import IResource
 from portal_gateway.config.model import MetricsSection
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.guards import ADMIN_GUARDS, Rules, guarded
+from portal_gateway.frontend.keyless_pages import KeylessPage
 from portal_gateway.frontend.metrics_page import MetricsPage
 from portal_gateway.frontend.readings import of_reloads, of_sites
 from portal_gateway.frontend.routes import NothingHere
@@ -21,6 +22,7 @@ from portal_gateway.observe.figures import Reading
 from portal_gateway.observe.metrics import Metrics
 from portal_gateway.observe.reload_results import ReloadResults
 from portal_gateway.observe.worker_files import WRITE_INTERVAL, WorkerFiles
+from portal_gateway.policy.local_hosts import LocalHosts
 
 __all__ = ["Measured"]
 
@@ -126,9 +128,15 @@ class Measured(MultiService):
         if self._counting:
             self._metrics.requests.exchange_over(exchange)
 
-    def page(self, section: MetricsSection, rules: Rules) -> IResource | None:
-        """What is at ``/metrics``, of the gateway or of a listener of its own, if anything is."""
+    def page(self, section: MetricsSection, rules: Rules, hosts: LocalHosts) -> IResource | None:
+        """What is at ``/metrics``, of the gateway or of a listener of its own, if anything is.
+
+        ``hosts`` are those that a client on this machine may ask without a key.
+        """
         if not section.enabled:
             return None
         page: IResource = MetricsPage(self._metrics.registry)
-        return guarded(page, rules, time.time, ADMIN_GUARDS) if section.auth else page
+        for_admins = guarded(page, rules, time.time, ADMIN_GUARDS)
+        if section.auth:
+            return for_admins
+        return KeylessPage(page, for_admins, hosts, only_here=False)
