@@ -102,8 +102,8 @@ METRICS: Final = (
     Listed(
         "portal_gateway_limit_hits_total",
         "counter",
-        "Times that a limit was met, by its name: one of gateway.limits, a limit of WebSockets, a rate"
-        " limit, a quota, or a bound that is built in.",
+        "Times that a limit was met, by its name: one of gateway.limits, a limit of WebSockets, a"
+        " rate limit, a quota, or a bound that is built in.",
         ("limit",),
     ),
     Listed(
