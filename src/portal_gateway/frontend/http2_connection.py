@@ -208,10 +208,10 @@ class HTTP2Connection(Protocol):
         means = False
         for event in events:
             means = means or isinstance(event, _MEANINGFUL)
-            stream_id = getattr(event, "stream_id", None)
             try:
                 self._receive_event(event)
             except Exception:
+                stream_id = getattr(event, "stream_id", None)
                 if not stream_id:
                     raise
                 self._end_failed(stream_id)
@@ -301,7 +301,7 @@ class HTTP2Connection(Protocol):
 
     def touch(self, stream: HTTP2Stream | None = None) -> None:
         """There is something to send, for ``stream`` or for all: at the end of this turn."""
-        if stream is not None:
+        if stream is not None and not stream.ready:
             self._give_turn(stream)
         if not self._in_turn and not self._scheduled:
             self._scheduled = True
@@ -380,8 +380,11 @@ class HTTP2Connection(Protocol):
 
     def _wake_all(self) -> None:
         # Who has waited longest comes first: a narrow window is shared, and starves nobody.
-        for stream in sorted(self._streams.values(), key=_waiting_since):
-            self._wake(stream)
+        waiting = [stream for stream in self._streams.values() if stream.queued]
+        if len(waiting) > 1:
+            waiting.sort(key=_waiting_since)
+        for stream in waiting:
+            self._give_turn(stream)
 
     def _give_turn(self, stream: HTTP2Stream) -> None:
         if not stream.ready:

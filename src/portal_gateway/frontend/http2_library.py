@@ -23,7 +23,7 @@ from typing import Any
 from h2.connection import AllowedStreamIDs, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import Event, StreamReset
-from h2.exceptions import ProtocolError, StreamClosedError
+from h2.exceptions import ProtocolError, StreamClosedError, StreamIDTooLowError
 from h2.stream import H2Stream, StreamClosedBy, StreamState
 from hyperframe.frame import DataFrame, RstStreamFrame
 from hyperframe.frame import Frame as LibraryFrame
@@ -31,6 +31,10 @@ from hyperframe.frame import Frame as LibraryFrame
 from portal_gateway.wire.http2_frames import Frame, FrameType
 
 __all__ = ["Protocol", "StreamFault"]
+
+_DATA, _PRIORITY = int(FrameType.DATA), int(FrameType.PRIORITY)
+_RST_STREAM, _WINDOW_UPDATE = int(FrameType.RST_STREAM), int(FrameType.WINDOW_UPDATE)
+"""Members of an enumeration are slow to look up, for each frame."""
 
 _PADDED = 0x8
 
@@ -97,14 +101,25 @@ class Protocol(H2Connection):
             code = _fault_of(frame)
             if code is not None:
                 return self._reset_faulty(frame.stream_id, code)
-            if frame.type == FrameType.RST_STREAM and self._is_idle(frame.stream_id):
+            if frame.type == _RST_STREAM and self._is_idle(frame.stream_id):
                 self._fail(ErrorCodes.PROTOCOL_ERROR)
         return self.receive_data(frame.data)
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
-        stream = super()._begin_new_stream(stream_id, allowed_ids)
-        # The library has no place to name another class; this one adds no state.
-        stream.__class__ = _Stream
+        # In place of the library's: it has no place to name another class of streams.
+        if not self._is_idle(stream_id):
+            raise StreamIDTooLowError(stream_id, self.highest_inbound_stream_id)
+        if stream_id % 2 != allowed_ids:
+            raise ProtocolError("only streams with odd numbers are opened by a client")
+        stream = _Stream(
+            stream_id,
+            self.config,
+            self.local_settings.initial_window_size,
+            self.remote_settings.initial_window_size,
+        )
+        stream.max_outbound_frame_size = self.max_outbound_frame_size
+        self.streams[stream_id] = stream
+        self.highest_inbound_stream_id = stream_id
         return stream
 
     def _receive_priority_frame(self, frame: Any) -> Any:
@@ -149,12 +164,12 @@ def _fault_of(frame: Frame) -> ErrorCodes | None:
     kind = frame.type
     if not frame.stream_id:
         return None
-    if kind == FrameType.DATA:
+    if kind == _DATA:
         if frame.flags & _PADDED and not frame.length:
             return ErrorCodes.FRAME_SIZE_ERROR
-    elif kind == FrameType.WINDOW_UPDATE:
+    elif kind == _WINDOW_UPDATE:
         if frame.data.endswith(_NO_INCREMENT) and frame.length == len(_NO_INCREMENT[0]):
             return ErrorCodes.PROTOCOL_ERROR
-    elif kind == FrameType.PRIORITY and frame.length != _PRIORITY_LENGTH:
+    elif kind == _PRIORITY and frame.length != _PRIORITY_LENGTH:
         return ErrorCodes.FRAME_SIZE_ERROR
     return None
