@@ -25,8 +25,7 @@ from h2.errors import ErrorCodes
 from h2.events import Event, StreamReset
 from h2.exceptions import ProtocolError, StreamClosedError, StreamIDTooLowError
 from h2.stream import H2Stream, StreamClosedBy, StreamState
-from hyperframe.frame import DataFrame, RstStreamFrame
-from hyperframe.frame import Frame as LibraryFrame
+from hyperframe.frame import RstStreamFrame
 
 from portal_gateway.wire.http2_frames import Frame, FrameType
 
@@ -103,7 +102,14 @@ class Protocol(H2Connection):
                 return self._reset_faulty(frame.stream_id, code)
             if frame.type == _RST_STREAM and self._is_idle(frame.stream_id):
                 self._fail(ErrorCodes.PROTOCOL_ERROR)
-        return self.receive_data(frame.data)
+        try:
+            return self.receive_data(frame.data)
+        except StreamFault as fault:
+            events = self._reset_faulty(frame.stream_id, fault.code)
+            if frame.type == _DATA:
+                # It counts against the window of the connection all the same (6.9).
+                self.acknowledge_received_data(frame.length, frame.stream_id)
+            return events
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
         # In place of the library's: it has no place to name another class of streams.
@@ -126,16 +132,6 @@ class Protocol(H2Connection):
         if frame.depends_on == frame.stream_id:
             raise StreamFault(ErrorCodes.PROTOCOL_ERROR)
         return super()._receive_priority_frame(frame)
-
-    def _receive_frame(self, frame: LibraryFrame) -> list[Event]:
-        try:
-            return super()._receive_frame(frame)
-        except StreamFault as fault:
-            events = self._reset_faulty(frame.stream_id, fault.code)
-            if isinstance(frame, DataFrame):
-                # It counts against the window of the connection all the same (6.9).
-                self.acknowledge_received_data(frame.flow_controlled_length, frame.stream_id)
-            return events
 
     def _reset_faulty(self, stream_id: int, code: ErrorCodes) -> list[Event]:
         if self._is_idle(stream_id):
