@@ -7,7 +7,13 @@ standard, only users.
 import re
 from collections.abc import Sequence
 
-__all__ = ["FORWARDING_FIELDS", "VIA", "forwarded_element", "forwarded_elements"]
+__all__ = [
+    "FORWARDED_PREFIX",
+    "FORWARDING_FIELDS",
+    "VIA",
+    "forwarded_element",
+    "forwarded_elements",
+]
 
 VIA = b"1.1 portal-gateway"
 """Our entry in ``Via``: the version of the hop before, and a pseudonym (no host name leaks)."""
@@ -25,6 +31,9 @@ FORWARDING_FIELDS = frozenset(
     }
 )
 """Fields that claim where a request came from; from a peer that is not trusted they are dropped."""
+
+FORWARDED_PREFIX = b"x-forwarded"
+"""What fields begin with by which proxies tell of the request that they got."""
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 

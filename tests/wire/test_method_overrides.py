@@ -1,0 +1,119 @@
+import time
+
+import pytest
+
+from portal_gateway.wire.method_overrides import (
+    IDEMPOTENT_METHODS,
+    fields_name_a_method,
+    may_be_repeated,
+    query_has_a_method,
+    query_names_a_method,
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([b"x-http-method-override"], True),
+        ([b"accept", b"x-http-method"], True),
+        ([b"x-method-override", b"accept"], True),
+        ([b"x_http_method_override"], True),
+        ([b"x-http.method_override"], True),
+        ([b"x-http-verb"], True),
+        ([b"method-override"], True),
+        ([b"mcp-method"], False),
+        ([b"access-control-request-method"], False),
+        ([b"x-methodology", b"accept"], False),
+        ([b"accept", b"host"], False),
+        ([], False),
+    ],
+)
+def test_fields(names: list[bytes], expected: bool) -> None:
+    assert fields_name_a_method(names) is expected
+    assert fields_name_a_method(dict.fromkeys(names, b"GET")) is expected
+
+
+@pytest.mark.parametrize(
+    ("query", "changes", "has"),
+    [
+        (b"", False, False),
+        (b"a=1&b=2", False, False),
+        (b"_method=DELETE", True, True),
+        (b"a=1&_method=delete", True, True),
+        (b"a=1;_method=PUT", True, True),
+        (b"%5fmethod=P%55T", True, True),
+        (b"_METHOD=PATCH", True, True),
+        (b"_method", True, True),
+        (b"_method=", True, True),
+        (b"_method=MKCOL", True, True),
+        (b"_method=GET&_method=DELETE", True, True),
+        (b"+_method=DELETE", True, True),
+        (b".method=purge", True, True),
+        (b"$method=purge", True, True),
+        (b"_method=+put+", True, True),
+        (b"x-http-method-override=anything", True, True),
+        (b"X_HTTP_Method=POST", True, True),
+        (b"_HttpMethod=PATCH", True, True),
+        (b"_method=GET", False, True),
+        (b"_method=head", False, True),
+        # What APIs of their own call so.
+        (b"method=search", False, True),
+        (b"method=flickr.photos.search", False, True),
+        (b"verb=ListRecords", False, True),
+        (b"method=POST", True, True),
+        (b"verb=delete", True, True),
+        (b"payment_method=DELETE", False, False),
+        (b"a=_method=DELETE", False, False),
+        (b"methods=DELETE", False, False),
+    ],
+)
+def test_queries(query: bytes, changes: bool, has: bool) -> None:
+    assert query_names_a_method(query) is changes
+    assert query_has_a_method(query) is has
+
+
+def head(method: bytes = b"GET", target: bytes = b"/", *lines: bytes) -> bytes:
+    return b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), b"Host: h", *lines, b"", b""])
+
+
+@pytest.mark.parametrize(
+    ("request_head", "expected"),
+    [
+        *((head(method), True) for method in sorted(IDEMPOTENT_METHODS)),
+        (head(b"POST"), False),
+        (head(b"PATCH"), False),
+        (head(b"get"), False),
+        (head(b"GET", b"/?a=1"), True),
+        (head(b"GET", b"/?_method=DELETE"), False),
+        (head(b"GET", b"/_method=DELETE"), True),
+        (head(b"HEAD", b"/?_method=DELETE"), False),
+        (head(b"PUT", b"/?_method=POST"), False),
+        (head(b"GET", b"/", b"X-HTTP-Method-Override: POST"), False),
+        (head(b"DELETE", b"/", b"x-http-method: PATCH"), False),
+        (head(b"GET", b"/", b"X_Method_Override: POST"), False),
+        (head(b"GET", b"/", b"A: X-HTTP-Method-Override: POST"), True),
+        (head(b"GET", b"/", b"Content-Length: 1"), False),
+        (head(b"GET", b"/", b"Content-Length: 0"), True),
+        (head(b"OPTIONS", b"/", b"Transfer-Encoding: chunked"), False),
+        (head(b"PUT", b"/", b"Transfer-Encoding: chunked"), True),
+        (head(b"DELETE", b"/", b"Content-Length: 5"), True),
+    ],
+)
+def test_what_may_be_repeated(request_head: bytes, expected: bool) -> None:
+    assert may_be_repeated(request_head) is expected
+
+
+@pytest.mark.parametrize(
+    "query", [b"_method=GET&", b"%5fmethod=get;", b"a&", b"method", b"%6d", b"+_method=GET;"]
+)
+def test_the_time_grows_with_the_query(query: bytes) -> None:
+    def spent(size: int) -> float:
+        text = query * (size // len(query))
+        times = []
+        for _ in range(5):
+            began = time.thread_time()
+            query_names_a_method(text)
+            times.append(time.thread_time() - began)
+        return min(times)
+
+    assert spent(100_000) <= 12 * max(spent(10_000), 1e-4)
