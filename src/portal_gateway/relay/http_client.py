@@ -27,6 +27,7 @@ from portal_gateway.relay.request_body import REPLAY_BODY_LIMIT, BodyFraming, Re
 from portal_gateway.relay.tunnel import Tunnel, TunnelOwner
 from portal_gateway.wire.http1_response import BadResponse, ResponseHead, ResponseReader
 from portal_gateway.wire.http_fields import Headers
+from portal_gateway.wire.method_overrides import IDEMPOTENT_METHODS, may_be_repeated
 
 __all__ = [
     "IDEMPOTENT_METHODS",
@@ -42,9 +43,6 @@ __all__ = [
 ]
 
 _log = Logger(__name__)
-
-IDEMPOTENT_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
-"""Methods whose request may be sent twice (RFC 9110 section 9.2.2). TRACE is refused elsewhere."""
 
 JOINED_BODY_LIMIT: Final = 16 * 1024
 """Bytes of body that are collected, within one turn of the reactor, for the head's write."""
@@ -474,8 +472,9 @@ class UpstreamExchange:
         """Whether the request may be sent again should ``connection`` fail before it answers.
 
         It may have failed before the request came, which only a connection that stood idle does;
-        and the lease may have acted on the request all the same, so that the method decides. A
-        request that was not sent at all may always be sent elsewhere.
+        and the lease may have acted on the request all the same, so that the method decides, and in
+        `_leave` all else that a lease may go by. A request that was not sent at all may always be
+        sent elsewhere.
         """
         return (
             connection.reused
@@ -485,7 +484,8 @@ class UpstreamExchange:
 
     def _leave(self, connection: UpstreamConnection, error: GatewayError) -> None:
         """Try a fresh connection, if that is allowed, else end with ``error``."""
-        if not (self._body.repeatable and self._may_repeat(connection)):
+        harmless = not self._sent or may_be_repeated(self._head)
+        if not (harmless and self._body.repeatable and self._may_repeat(connection)):
             self.fail(error)
             return
         self._detach()
