@@ -39,6 +39,7 @@ SECTIONS = {
     "auth.jwt.claims": "auth: {jwt: {claims: {%s: x}}}",
     "ip_whitelist": "ip_whitelist: {%s: x}",
     "leases.<name>": "leases: {a: {%s: x}}",
+    "leases.<name>.mcp": "leases: {a: {mcp: {%s: x}}}",
     "leases.<name>.tls": "leases: {a: {url: https://a, tls: {%s: x}}}",
     "sse": "sse: {%s: x}",
     "security_headers": "security_headers: {%s: x}",

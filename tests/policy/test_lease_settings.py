@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
+from portal_gateway.policy.lease_settings import LeaseAddresses, LeasePaths
 
 ID = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -67,7 +67,24 @@ def test_nothing_is_configured():
         ((), False),
     ],
 )
-def test_a_lease_is_in_a_set_by_any_of_its_names(names, has):
-    assert LeaseSet(["Tool", ID]).has(names) == has
-    assert not LeaseSet([]).has(names)
-    assert not LeaseSet([])
+def test_a_path_is_one_of_a_lease_by_any_of_its_names(names, has):
+    paths = LeasePaths({"Tool": ["/mcp"], ID: ["/mcp", "/"]})
+    assert paths.has(names, b"/mcp") == has
+    assert not LeasePaths({}).has(names, b"/mcp")
+    assert not LeasePaths({"Tool": []})
+
+
+@pytest.mark.parametrize(
+    "path", [b"/", b"/MCP", b"/mcp/", b"//mcp", b"/mcp;a", b"/m%63p", b"/mcp/..", b"/mcp.", b""]
+)
+def test_a_path_is_compared_as_it_is_sent(path):
+    assert not LeasePaths({"tool": ["/mcp"]}).has(("tool",), path)
+
+
+def test_the_paths_of_all_entries_for_a_lease_count():
+    paths = LeasePaths({"Tool": ["/a"], "tool": ["/b"], ID: ["/c"], "other": ["/d"]})
+    assert [p for p in (b"/a", b"/b", b"/c", b"/d") if paths.has(("TOOL", ID), p)] == [
+        b"/a",
+        b"/b",
+        b"/c",
+    ]

@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal_gateway.errors import GatewayError
-from portal_gateway.policy.mcp_calls import HEADER_MISMATCH, READING_METHODS, only_reads
+from portal_gateway.policy.mcp_calls import (
+    HEADER_MISMATCH,
+    READING_METHODS,
+    may_be_call,
+    only_reads,
+)
 from portal_gateway.wire.http1_request import RequestHead
 
 JSON = (b"Content-Type", b"application/json")
@@ -116,6 +121,25 @@ def test_calls_that_do_more_or_are_unknown(method):
         b"{'jsonrpc':'2.0','method':'tools/list'}",
         b'{"jsonrpc":"2.0","method":"tools/list","x":"\xff"}',
         b'{"jsonrpc":"2.0","method":"tools/list","x":"\n"}',
+        # Members that JSON-RPC does not have there, or not so.
+        call("tools/list", methods="tools/call"),
+        call("ping", role="admin"),
+        call("ping", result={}),
+        call("ping", error={"code": 1, "message": ""}),
+        call("ping", Params={}),
+        call("ping", **{"method\x00": "tools/call"}),
+        call("ping", **{"": 1}),
+        call("ping", params=[]),
+        call("ping", params=None),
+        call("ping", params="a"),
+        b'{"jsonrpc":"2.0","id":null,"method":"ping"}',
+        b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
+        b'{"jsonrpc":"2.0","id":true,"method":"ping"}',
+        b'{"jsonrpc":"2.0","id":[1],"method":"ping"}',
+        b'{"jsonrpc":"2.0","id":1,"id":1,"method":"ping"}',
+        b'{"jsonrpc":"2.0","method":"ping","params":{},"params":{}}',
+        b'{"jsonrpc":"2.0","method":"ping","params":{"a":1,"a":2}}',
+        b'{"jsonrpc":"2.0","method":"ping","params":{"a":[[{"b":1,"b":1}]]}}',
         b'{"jsonrpc":"2.0","method":"tools/list","x":' + b"9" * 5000 + b"}",
         b'{"jsonrpc":"2.0","method":"tools/list","x":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
         LIST[:-1],
@@ -136,7 +160,9 @@ def test_what_cannot_be_told_for_every_parser_reads_for_none(body):
         # What is deeper down is the call's own business.
         call("tools/list", params={"method": "tools/call", "Method": 1}),
         call("resources/read", params={"uri": "\u65e5\u672c"}),
-        call("tools/list", methods="tools/call"),
+        call("tools/list", params={"a": [{"b": 1}, {"b": 2}]}),
+        b'{"jsonrpc":"2.0","id":"a","method":"ping","params":{}}',
+        b'{"jsonrpc":"2.0","method":"notifications/initialized"}',
     ],
 )
 def test_what_every_parser_reads_alike(body):
@@ -260,3 +286,37 @@ def test_what_reads_is_one_message_with_one_method(message):
         and message.get("jsonrpc") == "2.0"
     )
     assert reads(body) == expected
+
+
+def asked(target, *fields, method=b"POST"):
+    made = head(JSON, *fields)
+    made.target, made.method = target, method
+    return may_be_call(made)
+
+
+@pytest.mark.parametrize(
+    ("target", "fields", "expected"),
+    [
+        (b"/mcp", [], True),
+        (b"/messages/?session_id=1", [], True),
+        (b"/mcp?methodology=1", [], True),
+        (b"/mcp", [(b"Connection", b"keep-alive")], True),
+        (b"/mcp?_method=DELETE", [], False),
+        (b"/mcp?_method=POST", [], False),
+        (b"/mcp?a=1&%5FMethod=PUT", [], False),
+        (b"/mcp?a=1;_method=PUT", [], False),
+        (b"/mcp?.method=PUT", [], False),
+        (b"/mcp?method=tools/call", [], False),
+        (b"/mcp?X-HTTP-Method-Override=PUT", [], False),
+        (b"/mcp", [(b"X-HTTP-Method-Override", b"DELETE")], False),
+        (b"/mcp", [(b"X-HTTP-Method", b"POST")], False),
+        # Fields that the lease would not get as they were judged.
+        (b"/mcp", [(b"Connection", b"close, Content-Type")], False),
+        (b"/mcp", [(b"Connection", b"mcp-method")], False),
+        (b"/mcp", [(b"Content_Type", b"application/x-www-form-urlencoded")], False),
+        (b"/mcp", [(b"Content.Encoding", b"gzip")], False),
+    ],
+)
+def test_what_else_a_request_may_say(target, fields, expected):
+    assert asked(target, *fields) is expected
+    assert not asked(target, *fields, method=b"PUT")

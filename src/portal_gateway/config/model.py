@@ -54,6 +54,7 @@ __all__ = [
     "RelaySection",
     "SSESection",
     "TLSSection",
+    "UnderscoreFields",
     "UpstreamTLS",
     "WebSocketSection",
     "Workers",
@@ -65,6 +66,7 @@ LogFormat = Literal["json", "text"]
 LogStreamName = Literal["stdout", "stderr"]
 LeaseDefault = Literal["allow", "deny"]
 ForwardedField = Literal["either", "x-forwarded-for", "forwarded"]
+UnderscoreFields = Literal["drop", "refuse", "pass"]
 Workers = int | Literal["auto"]
 
 SCOPES = frozenset({"read", "write", "admin"})
@@ -163,7 +165,8 @@ class GatewaySection:
     `LEASE_LABEL` and goes on with a host name in lower case. What ``trusted_proxies`` say in
     ``forwarded_field`` of the client's address is believed; ``None`` stands for peers on UNIX
     sockets. ``workers`` is the number of processes, ``"auto"`` for one for each core.
-    ``reuse_port`` lets other processes listen on the same address.
+    ``reuse_port`` lets other processes listen on the same address. ``underscore_fields`` says what
+    becomes of request fields whose names hold other characters than letters, digits and hyphens.
     """
 
     listen: str = "127.0.0.1:8080"
@@ -176,6 +179,7 @@ class GatewaySection:
     forwarded_field: ForwardedField = "either"
     workers: Workers = 1
     reuse_port: bool = False
+    underscore_fields: UnderscoreFields = "drop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,15 +326,16 @@ class LeaseSection:
     the only lease id that is accepted under this name. At most one of ``url`` and ``identity`` is
     set. ``host_header`` is what the lease gets as ``Host``; ``rewrite`` says whether fields of its
     answers are made to point below the path by which the client reaches it. ``ip_allow`` are the
-    networks that it may be reached from, none for any. ``mcp`` says that it speaks the Model
-    Context Protocol, where the scope that a POST needs is told by the call in its body.
+    networks that it may be reached from, none for any. ``mcp`` are the paths, below the
+    lease, at which it speaks the Model Context Protocol: there the call in the body of a POST says
+    which scope it needs.
     """
 
     url: str | None = None
     identity: str | None = None
     host_header: str | None = None
     rewrite: bool = True
-    mcp: bool = False
+    mcp: tuple[str, ...] = ()
     ip_allow: tuple[Network, ...] = ()
     tls: UpstreamTLS = field(default_factory=UpstreamTLS)
 

@@ -29,6 +29,7 @@ from portal_gateway.config.fields import (
 from portal_gateway.config.files import state_file
 from portal_gateway.config.lease_acl_section import lease_acl, lease_acl_names_keys
 from portal_gateway.config.logging_section import LOGGING
+from portal_gateway.config.mcp_section import mcp_paths
 from portal_gateway.config.metrics_section import METRICS, check_metrics
 from portal_gateway.config.model import (
     LEASE_LABEL,
@@ -44,6 +45,7 @@ from portal_gateway.config.model import (
     PortalSection,
     RelaySection,
     SSESection,
+    UnderscoreFields,
     UpstreamTLS,
     WebSocketSection,
 )
@@ -212,6 +214,7 @@ CONFIG = Section(
                 "tls": TLS,
                 "trusted_proxies": trusted_proxies,
                 "forwarded_field": choice("field", get_args(ForwardedField)),
+                "underscore_fields": choice("rule", get_args(UnderscoreFields)),
                 "drain": Section(
                     DrainSection, {"grace": duration(0, 3600), "timeout": duration(0.1, 86_400)}
                 ),
@@ -234,7 +237,7 @@ CONFIG = Section(
                     "identity": lease_identity,
                     "host_header": host_header,
                     "rewrite": true_or_false,
-                    "mcp": true_or_false,
+                    "mcp": mcp_paths,
                     "ip_allow": ip_allow,
                     "tls": UPSTREAM_TLS,
                 },

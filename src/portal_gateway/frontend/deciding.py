@@ -10,12 +10,12 @@ from twisted.internet.defer import Deferred
 
 from portal_gateway.errors import GatewayError
 from portal_gateway.frontend.lease_lookup import look_up
-from portal_gateway.frontend.mcp_scope import judge_call, may_be_call
+from portal_gateway.frontend.mcp_scope import is_at_endpoint, judge_call, may_be_call
 from portal_gateway.frontend.request import Request
 from portal_gateway.policy.address_sets import AddressSet, address_refusal
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.lease_access import LeaseAccess, access_refusal, is_held_to_others
-from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
+from portal_gateway.policy.lease_settings import LeaseAddresses, LeasePaths
 from portal_gateway.policy.scopes import (
     ADMIN,
     EVERYTHING_AT_LEASES,
@@ -64,18 +64,26 @@ def find_lease(
     return look_up(find, request)
 
 
-def by_scope(mcp: LeaseSet | None, request: Request, _now: float) -> Verdict | Deferred[Verdict]:
+def by_scope(mcp: LeasePaths | None, request: Request, _now: float) -> Verdict | Deferred[Verdict]:
     """Whether the caller's scopes allow the request; of a call of MCP, what it calls decides."""
-    exchange = request.exchange
-    scopes = scopes_of(exchange.caller)
+    scopes = scopes_of(request.exchange.caller)
     if scopes >= EVERYTHING_AT_LEASES:
         return None
-    needed = required_scope(exchange.method, request.head.index, is_websocket=exchange.is_websocket)
+    needed = _needed(request)
     if needed in scopes:
         return None
-    if READ in scopes and mcp and mcp.has(exchange.lease_names) and may_be_call(request):
+    if READ in scopes and is_at_endpoint(mcp, request) and may_be_call(request.head):
         return judge_call(request)
     return scope_refusal(needed)
+
+
+def _needed(request: Request) -> str:
+    head = request.head
+    exchange = request.exchange
+    query = head.target.partition(b"?")[2]
+    return required_scope(
+        exchange.method, head.index, is_websocket=exchange.is_websocket, query=query
+    )
 
 
 def by_leases_addresses(lists: LeaseAddresses, request: Request, _now: float) -> Verdict:
@@ -121,11 +129,12 @@ def by_known_key(keys: KeyTable, request: Request, now: float) -> Verdict:
     return None
 
 
-def by_scope_again(mcp: LeaseSet | None, request: Request, _now: float) -> Verdict:
+def by_scope_again(mcp: LeasePaths | None, request: Request, _now: float) -> Verdict:
     """Whether the caller's scopes allow the request; a call of MCP was judged when it came."""
-    exchange = request.exchange
-    scopes = scopes_of(exchange.caller)
-    needed = required_scope(exchange.method, request.head.index, is_websocket=exchange.is_websocket)
-    if needed in scopes or (READ in scopes and mcp and mcp.has(exchange.lease_names)):
+    scopes = scopes_of(request.exchange.caller)
+    needed = _needed(request)
+    if needed in scopes:
+        return None
+    if READ in scopes and request.exchange.only_reads and is_at_endpoint(mcp, request):
         return None
     return scope_refusal(needed)

@@ -30,7 +30,7 @@ from portal_gateway.policy.address_sets import AddressSet
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
 from portal_gateway.policy.lease_access import LeaseAccess
-from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
+from portal_gateway.policy.lease_settings import LeaseAddresses, LeasePaths
 from portal_gateway.policy.websocket_opening import wants_websocket
 from portal_gateway.relay.route import Route
 
@@ -91,7 +91,7 @@ class Rules(NamedTuple):
     failed_attempts: FailedAttempts | None = None
     access: LeaseAccess | None = None
     lease_addresses: LeaseAddresses | None = None
-    mcp_leases: LeaseSet | None = None
+    mcp: LeasePaths | None = None
     find: Callable[[str], Route | Deferred[Route]] | None = None
     monotonic: Callable[[], float] = time.monotonic
     later: Later | None = None
@@ -119,7 +119,7 @@ def _lease(rules: Rules) -> Rule | None:
 
 
 def _lease_scope(rules: Rules) -> Rule:
-    return partial(deciding.by_scope, rules.mcp_leases)
+    return partial(deciding.by_scope, rules.mcp)
 
 
 def _addresses_of_lease(rules: Rules) -> Rule | None:
@@ -140,7 +140,7 @@ def _same_caller(rules: Rules) -> Rule:
 
 
 def _same_scope(rules: Rules) -> Rule:
-    return partial(deciding.by_scope_again, rules.mcp_leases)
+    return partial(deciding.by_scope_again, rules.mcp)
 
 
 def _limits(rules: Rules) -> Rule | None:
@@ -154,7 +154,7 @@ def _quota(rules: Rules) -> Rule | None:
 
 
 def _told_as_rpc(rules: Rules, decide: Rule) -> Rule:
-    return refused_as_rpc(decide, rules.mcp_leases) if rules.mcp_leases else decide
+    return refused_as_rpc(decide, rules.mcp) if rules.mcp else decide
 
 
 MakeRule = Callable[[Rules], Rule | None]

@@ -12,8 +12,9 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from portal_gateway.errors import GatewayError
+from portal_gateway.frontend.mcp_scope import is_at_endpoint
 from portal_gateway.frontend.request import Request
-from portal_gateway.policy.lease_settings import LeaseSet
+from portal_gateway.policy.lease_settings import LeasePaths
 from portal_gateway.policy.mcp_calls import told_as_rpc
 
 __all__ = ["refused_as_rpc"]
@@ -25,8 +26,8 @@ _MOST_READ: Final = 16 * 1024
 """Bytes of a body that is read only to be refused: reading JSON takes some 10 µs for each KiB."""
 
 
-def refused_as_rpc(rule: Rule, leases: LeaseSet) -> Rule:
-    """The same rule, whose refusals are told as JSON-RPC where a call to ``leases`` is refused."""
+def refused_as_rpc(rule: Rule, endpoints: LeasePaths) -> Rule:
+    """The same rule, whose refusals of calls at ``endpoints`` are told as JSON-RPC."""
 
     def decide(request: Request, now: float) -> Verdict | Deferred[Verdict]:
         verdict = rule(request, now)
@@ -35,7 +36,7 @@ def refused_as_rpc(rule: Rule, leases: LeaseSet) -> Rule:
         return tell(verdict, request)
 
     def tell(verdict: Verdict, request: Request) -> Verdict | Deferred[Verdict]:
-        if verdict is None or not leases.has(request.exchange.lease_names):
+        if verdict is None or not is_at_endpoint(endpoints, request):
             return verdict
         head = request.head
         # Nobody is asked for a body that is of no use.

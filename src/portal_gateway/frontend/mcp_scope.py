@@ -4,20 +4,28 @@ from twisted.internet.defer import Deferred
 
 from portal_gateway.errors import GatewayError
 from portal_gateway.frontend.request import Request
-from portal_gateway.policy.mcp_calls import only_reads
-from portal_gateway.policy.scopes import WRITE, asks_for_another_method, scope_refusal
+from portal_gateway.policy.lease_settings import LeasePaths
+from portal_gateway.policy.mcp_calls import may_be_call, only_reads
+from portal_gateway.policy.scopes import WRITE, scope_refusal
 
-__all__ = ["judge_call", "may_be_call"]
+__all__ = ["is_at_endpoint", "judge_call", "may_be_call"]
 
 
-def may_be_call(request: Request) -> bool:
-    """Whether a request is such that its body can say that it only reads."""
-    head = request.head
-    return head.method == b"POST" and not asks_for_another_method(head.index)
+def is_at_endpoint(endpoints: LeasePaths | None, request: Request) -> bool:
+    """Whether a request goes to a path at which its lease speaks the protocol.
+
+    One without the slash behind the lease is judged as the redirect will have it repeated.
+    """
+    if not endpoints:
+        return False
+    exchange = request.exchange
+    target = exchange.upstream_target
+    path = b"/" if target is None else target.partition(b"?")[0]
+    return endpoints.has(exchange.lease_names, path)
 
 
 def judge_call(request: Request) -> Deferred[GatewayError | None]:
-    """The refusal, or nothing, once the body is there.
+    """The refusal, or nothing, once the body is there; the exchange knows then that it only reads.
 
     It goes to the lease as it came. One that is longer than is kept of a body that nobody reads, or
     never complete, needs ``write`` whatever it says.
@@ -27,6 +35,7 @@ def judge_call(request: Request) -> Deferred[GatewayError | None]:
         reads = only_reads(request.head, body)
         if isinstance(reads, GatewayError):
             return reads
+        request.exchange.only_reads = reads
         return None if reads else scope_refusal(WRITE)
 
     return request.peek_body().addCallback(judge)

@@ -15,7 +15,7 @@ from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.failed_attempts import FailedAttempts
 from portal_gateway.policy.lease_access import LeaseAccess
-from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
+from portal_gateway.policy.lease_settings import LeaseAddresses, LeasePaths
 from portal_gateway.policy.rate_limits import RateLimits, Tables
 from portal_gateway.relay.client_tls import ClientTLS
 from portal_gateway.relay.origins import origin_endpoint
@@ -49,7 +49,7 @@ def make_rules(
         lease_addresses=LeaseAddresses(
             {name: lease.ip_allow for name, lease in config.leases.items() if lease.ip_allow}
         ),
-        mcp_leases=LeaseSet(name for name, lease in config.leases.items() if lease.mcp),
+        mcp=LeasePaths({name: lease.mcp for name, lease in config.leases.items()}),
         limiter=limiter,
         quotas=quotas,
         failed_attempts=None if failed is None else FailedAttempts(failed, tables.addresses),

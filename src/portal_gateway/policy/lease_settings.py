@@ -7,7 +7,7 @@ from portal_gateway.policy.address_sets import AddressSet
 from portal_gateway.wire.ip_addresses import Network
 from portal_gateway.wire.lease_names import folded
 
-__all__ = ["LeaseAddresses", "LeaseSet"]
+__all__ = ["LeaseAddresses", "LeasePaths"]
 
 _MOST_KNOWN = 4096
 """Leases whose lists are kept once they were found, as in `portal_gateway.policy.lease_access`."""
@@ -45,22 +45,31 @@ def _lists_of(
     return [allowed for key in keys for allowed in lists.get(key, ())]
 
 
-def _has(folds: frozenset[str], names: tuple[str, ...]) -> bool:
-    return not folds.isdisjoint(map(folded, names))
+def _paths_of(paths: Mapping[str, frozenset[bytes]], names: tuple[str, ...]) -> frozenset[bytes]:
+    return frozenset().union(*(paths.get(name, ()) for name in map(folded, names)))
 
 
-class LeaseSet:
-    """Leases that have something switched on under one of their names."""
+class LeasePaths:
+    """Paths of leases for which something is switched on under one of the lease's names.
 
-    __slots__ = ("_has", "_names")
+    A path is compared as it goes to the lease, byte for byte: one that is spelt otherwise may be
+    another one there.
+    """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = frozenset(map(folded, names))
-        self._has = lru_cache(maxsize=_MOST_KNOWN)(partial(_has, self._names))
+    __slots__ = ("_paths", "_paths_of")
+
+    def __init__(self, paths: Mapping[str, Iterable[str]]) -> None:
+        found: dict[str, frozenset[bytes]] = {}
+        for name, those in paths.items():
+            key = folded(name)
+            encoded = frozenset(path.encode("ascii") for path in those)
+            found[key] = found.get(key, frozenset()) | encoded
+        self._paths = {name: those for name, those in found.items() if those}
+        self._paths_of = lru_cache(maxsize=_MOST_KNOWN)(partial(_paths_of, self._paths))
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._paths)
 
-    def has(self, names: tuple[str, ...]) -> bool:
-        """Whether the lease with these names is one of them."""
-        return self._has(names)
+    def has(self, names: tuple[str, ...], path: bytes) -> bool:
+        """Whether ``path`` is one of them at the lease that has these names."""
+        return path in self._paths_of(names)

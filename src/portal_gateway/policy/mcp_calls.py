@@ -7,6 +7,8 @@ clients may have anything in the field.
 
 Leases read a body by parsers of their own. A message that two of them could read differently (a
 member twice, or ``Method`` beside ``method``; another encoding; several messages) reads for none.
+Nor does one with a member that JSON-RPC does not have, or a request that tells a lease by a field
+or a parameter to take it for something else: behind the same path may be more than one service.
 """
 
 import json
@@ -14,9 +16,19 @@ import re
 from typing import Any, Final, NoReturn
 
 from portal_gateway.errors import GatewayError, fault
+from portal_gateway.wire.field_names import folded_name
 from portal_gateway.wire.http1_request import RequestHead
+from portal_gateway.wire.http_fields import list_members
+from portal_gateway.wire.method_overrides import fields_name_a_method, query_has_a_method
 
-__all__ = ["HEADER_MISMATCH", "READING_METHODS", "REFUSED", "only_reads", "told_as_rpc"]
+__all__ = [
+    "HEADER_MISMATCH",
+    "READING_METHODS",
+    "REFUSED",
+    "may_be_call",
+    "only_reads",
+    "told_as_rpc",
+]
 
 HEADER_MISMATCH: Final = -32020
 """MCP's error code for header fields that are not those of the message."""
@@ -58,6 +70,12 @@ _VERSION = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 _JSON = re.compile(rb"application/json(?:[ \t]*;[ \t]*charset=\"?utf-8\"?)?", re.IGNORECASE)
 
+_MEMBERS: Final = frozenset({"id", "jsonrpc", "method", "params"})
+"""The members of a request or a notification (JSON-RPC 2.0 section 4)."""
+
+_READ_HERE: Final = frozenset({b"content-type", b"content-encoding", b"mcp-method"})
+"""Fields that say how a body is to be read: a lease has to get them as they were read here."""
+
 _MAX_ID = 256
 """Characters of an id that is sent back: clients number their requests, or take a UUID."""
 
@@ -70,6 +88,24 @@ class _Ambiguous(ValueError):
 
 class _Members(list[tuple[str, Any]]):
     """The members of an object, in their order and as often as they came."""
+
+
+_NONE: Final = _Members()
+
+
+def may_be_call(head: RequestHead) -> bool:
+    """Whether a request is such that its body can say that it only reads.
+
+    Neither a field nor the query asks for another method, and those fields that say what the body
+    is reach the lease, under no other name.
+    """
+    if head.method != b"POST" or fields_name_a_method(head.index):
+        return False
+    if query_has_a_method(head.target.partition(b"?")[2]):
+        return False
+    named = list_members(head.values(b"connection"))
+    others = [name for name in head.index if name not in _READ_HERE]
+    return _READ_HERE.isdisjoint(named) and _READ_HERE.isdisjoint(map(folded_name, others))
 
 
 def only_reads(head: RequestHead, body: bytes | None) -> bool | GatewayError:
@@ -88,7 +124,7 @@ def only_reads(head: RequestHead, body: bytes | None) -> bool | GatewayError:
                 rpc=(HEADER_MISMATCH, _id(message)),
             )
         return False
-    return method in READING_METHODS
+    return message is not None and method in READING_METHODS and _is_call(message)
 
 
 def told_as_rpc(error: GatewayError, head: RequestHead, body: bytes | None) -> GatewayError:
@@ -134,13 +170,32 @@ def _no_constant(name: str) -> NoReturn:
 
 def _method(message: _Members) -> str | None:
     """The method of a message that has exactly one, and is JSON-RPC 2.0."""
-    # Some parsers take a member by its name without case, and of several the last.
-    methods = [member for member in message if member[0].casefold() == "method"]
+    methods = [value for name, value in message if name == "method"]
     versions = [value for name, value in message if name == "jsonrpc"]
     if len(methods) != 1 or versions != ["2.0"]:
         return None
-    name, method = methods[0]
-    return method if name == "method" and isinstance(method, str) else None
+    return methods[0] if isinstance(methods[0], str) else None
+
+
+def _is_call(message: _Members) -> bool:
+    """Whether a message has the members of a call, and no object in it has a member twice."""
+    members = dict(message)
+    # Some parsers take a member by its name without case, or may know more of them.
+    if not _MEMBERS.issuperset(members) or not isinstance(members.get("params", _NONE), _Members):
+        return False
+    message_id = members.get("id", 0)
+    if isinstance(message_id, bool) or not isinstance(message_id, int | str):
+        return False
+    left: list[Any] = [message]
+    while left:
+        value = left.pop()
+        if isinstance(value, _Members):
+            if len(dict(value)) != len(value):
+                return False
+            left += [member for _, member in value]
+        elif isinstance(value, list):
+            left += value
+    return True
 
 
 def _id(message: _Members) -> str | int | None:

@@ -2,7 +2,7 @@
 
 Each scope stands for itself: ``write`` does not include ``read``, and ``admin`` includes neither. A
 WebSocket is opened with GET and then carries anything, so it needs ``write``. So does a GET that
-asks for another method in a field of its own: a lease may heed it.
+asks for another method in a field or a parameter of its own: a lease may heed it.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from types import MappingProxyType
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Caller
 from portal_gateway.policy.credentials import REALM
+from portal_gateway.wire.method_overrides import fields_name_a_method, query_names_a_method
 
 __all__ = [
     "ADMIN",
     "EVERYTHING_AT_LEASES",
     "READ",
     "WRITE",
-    "asks_for_another_method",
     "required_scope",
     "scope_refusal",
     "scopes_of",
@@ -34,25 +34,25 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 """The methods of ``read``. Methods are compared with case (RFC 9110 section 9.1): ``get`` is none
 of them."""
 
-_METHOD_OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
-
 
 def scopes_of(caller: Caller | None) -> frozenset[str]:
     """What a caller may do; nobody may do nothing."""
     return _NONE if caller is None else caller.scopes
 
 
-def asks_for_another_method(header: Mapping[bytes, bytes]) -> bool:
-    """Whether a field asks the lease to take the request for one of another method."""
-    return any(name in header for name in _METHOD_OVERRIDES)
-
-
-def required_scope(method: str, header: Mapping[bytes, bytes], *, is_websocket: bool) -> str:
+def required_scope(
+    method: str, header: Mapping[bytes, bytes], *, is_websocket: bool, query: bytes = b""
+) -> str:
     """The scope for a request to a lease; ``header`` has its fields by their names in lower case.
 
     An unknown method is one that writes.
     """
-    if method not in _READING or is_websocket or asks_for_another_method(header):
+    if (
+        method not in _READING
+        or is_websocket
+        or fields_name_a_method(header)
+        or query_names_a_method(query)
+    ):
         return WRITE
     return READ
 
