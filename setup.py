@@ -19,7 +19,7 @@ COMPILED = {
     "observe": "lines request_counts request_ids tallies",
     "policy": (
         "address_sets client_address credentials failed_attempts lease_access lease_path "
-        "quota_counts quota_table rate_limits request_limits rewriting "
+        "quota_counts quota_table rate_limits request_fields request_limits rewriting "
         "scopes security_headers token_bucket websocket_opening"
     ),
     "relay": (

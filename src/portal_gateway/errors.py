@@ -57,6 +57,7 @@ _ROWS = (
     Cause(
         "ambiguous_forwarding", 400, "Where the request came from cannot be told in one way only"
     ),
+    Cause("ambiguous_field", 400, "A header field that could be taken for another one"),
     Cause("mcp_header_mismatch", 400, "A header field does not agree with the message"),
     Cause("missing_api_key", 401, "An API key is needed"),
     Cause("invalid_api_key", 401, "The API key is not valid"),

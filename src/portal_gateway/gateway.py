@@ -286,11 +286,15 @@ class Gateway(MultiService):
         self._use_tls(prepared)
         headers = config.security_headers
         security = SecurityHeaders(headers) if headers.enabled else None
+        gateway = config.gateway
+        limits = ChannelLimits(
+            **asdict(gateway.limits), underscore_fields=gateway.underscore_fields
+        )
         for site in self._sites:
             site.use(
-                ChannelLimits(**asdict(config.gateway.limits)),
+                limits,
                 StreamRules(**asdict(config.sse)),
-                make_trusted_proxies(config.gateway),
+                make_trusted_proxies(gateway),
                 security,
             )
         for listener in self._listeners:

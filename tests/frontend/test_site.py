@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from portal_gateway.errors import fault
 from portal_gateway.frontend.closing import LINGER_TIME
 from portal_gateway.frontend.deadlines import CROSSING_TIME, LAST_HEAD
-from portal_gateway.frontend.limits import LIMIT_NAMES, ChannelLimits
+from portal_gateway.frontend.limits import LIMIT_NAMES, OTHER_LIMIT_NAMES, ChannelLimits
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.site import FAREWELL_TIME
 from portal_gateway.relay.route import Route
@@ -247,7 +247,7 @@ def test_no_limit_per_address() -> None:
 
 def test_every_limit_is_counted_by_its_name() -> None:
     served = Served(Noting())
-    assert set(served.site.limit_hits) == set(LIMIT_NAMES)
+    assert set(served.site.limit_hits) == {*LIMIT_NAMES, *OTHER_LIMIT_NAMES}
     for name in LIMIT_NAMES:
         assert hasattr(ChannelLimits(), name)
     served.finish()

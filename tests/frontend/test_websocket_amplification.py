@@ -87,7 +87,7 @@ def deaf(side):
 
 
 def hits(world, limit):
-    return sum(site.websocket_hits[limit] for site in world.gateway._sites)
+    return sum(site.limit_hits[limit] for site in world.gateway._sites)
 
 
 @pytest.fixture

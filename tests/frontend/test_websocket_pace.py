@@ -137,9 +137,9 @@ def test_being_held_is_counted(world):
     client, _ = world.open()
     client.send(*sent(BURST - 1))
     (site,) = {site for site in world.gateway._sites if site.websockets}
-    assert site.websocket_hits["websocket_messages"] == 0
+    assert site.limit_hits["websocket_messages"] == 0
     client.send(*sent(1))
-    assert site.websocket_hits["websocket_messages"] == 1
+    assert site.limit_hits["websocket_messages"] == 1
     told = {reading.labels: reading.value for reading in of_sites([site])}
     assert told["websocket_messages",] == 1
     world.reactor.advance(5)

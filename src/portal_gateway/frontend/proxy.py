@@ -17,34 +17,38 @@ from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import ResponseStream
 from portal_gateway.policy.credentials import strip_credentials
 from portal_gateway.policy.origin_policies import NEVER_PASSED, ORIGIN_WIDE
+from portal_gateway.policy.request_fields import are_harmless, without_claims
 from portal_gateway.policy.rewriting import REWRITTEN, LeaseView, cookie_of_host
 from portal_gateway.relay.http_client import UpstreamExchange
 from portal_gateway.relay.request_body import BodyFraming
 from portal_gateway.relay.route import Route
 from portal_gateway.wire.forwarded import (
-    FORWARDING_FIELDS,
     VIA,
     forwarded_element,
     forwarded_elements,
 )
+from portal_gateway.wire.http1_head import METHODS
 from portal_gateway.wire.http1_response import ResponseHead
-from portal_gateway.wire.http_fields import (
-    FieldNames,
-    Headers,
-    end_to_end,
-    field_values,
-    permitted_trailers,
+from portal_gateway.wire.http_fields import FieldNames, Headers, end_to_end, field_values
+from portal_gateway.wire.max_forwards import BadMaxForwards, remaining_forwards
+from portal_gateway.wire.trailers import (
+    announced_trailers,
+    is_request_trailer,
+    is_response_trailer,
+    request_trailers,
+    response_trailers,
 )
 
 __all__ = ["Carriage", "ReverseProxy", "downstream_fields", "upstream_fields"]
 
-_REPLACED = FieldNames(FORWARDING_FIELDS | {b"host", b"via", b"x-request-id", b"expect"})
-"""Request fields that the gateway writes itself. ``Expect`` is answered here: the client is asked
+_REPLACED = FieldNames({b"host", b"via", b"x-request-id", b"expect", b"trailer", b"max-forwards"})
+"""Request fields that the gateway writes itself, besides those of
+`portal_gateway.policy.request_fields`. ``Expect`` is answered here: the client is asked
 for its body when the lease is there to take it."""
 
 _DROPPED = NEVER_PASSED | {b"x-request-id"}
 
-_LOOKED_AT = FieldNames({b"via", *_DROPPED, *ORIGIN_WIDE, *REWRITTEN})
+_LOOKED_AT = FieldNames({b"via", b"trailer", *_DROPPED, *ORIGIN_WIDE, *REWRITTEN})
 """Response fields that are not simply passed on."""
 
 _LINK = b"link"
@@ -52,6 +56,12 @@ _LINK = b"link"
 _EARLY_HINTS = 103
 
 _PERMANENT_REDIRECT = 308
+
+_OPTIONS = b"OPTIONS"
+_MAX_FORWARDS = b"max-forwards"
+
+_ALLOWED = b", ".join(sorted(METHODS))
+"""The methods that are passed on to leases."""
 
 
 class ReverseProxy(Resource):
@@ -72,6 +82,10 @@ class ReverseProxy(Resource):
             request.setHeader(b"Location", location)
             return b""
         route = route_of(request)
+        if _forwards_left(request) == 0:
+            # The gateway is the recipient that is asked (RFC 9110 section 7.6.2).
+            request.setHeader(b"Allow", _ALLOWED)
+            return b""
         Carriage(request, exchange.upstream_target).start(route)
         return NOT_DONE_YET
 
@@ -148,8 +162,10 @@ class Carriage:
 
     def request_end(self, trailers: Headers) -> None:
         """The client's body is complete."""
+        kept = request_trailers(trailers) if trailers else trailers
+        self._request.site.limit_hits["trailers"] += len(trailers) - len(kept)
         if self._upstream is not None:
-            self._upstream.end(permitted_trailers(trailers))
+            self._upstream.end(kept)
 
     def request_aborted(self, error: GatewayError) -> None:
         """The client's body will never be complete: it broke its framing, or was too slow."""
@@ -216,7 +232,7 @@ class Carriage:
         try:
             if self._stream is not None:
                 self._request.send_data(self._stream.receive_end())
-            self._request.send_end(permitted_trailers(trailers))
+            self._request.send_end(response_trailers(trailers) if trailers else trailers)
         except Exception:
             # Nobody else is told: for the lease the exchange is over.
             self._request.fail(fault("internal_error", "The answer could not be passed on."))
@@ -298,6 +314,20 @@ class Carriage:
 classImplements(Carriage, IPushProducer)
 
 
+def _forwards_left(request: Request) -> int | None:
+    """How often an OPTIONS may be forwarded, ``None`` for any number and for other methods.
+
+    Raises the refusal of what is no number.
+    """
+    head = request.head
+    if head.method != _OPTIONS or _MAX_FORWARDS not in head.index:
+        return None
+    try:
+        return remaining_forwards(head.values(_MAX_FORWARDS))
+    except BadMaxForwards as error:
+        raise fault("bad_request", str(error)) from None
+
+
 def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Headers:
     """The header for the lease: the client's end-to-end fields without its credential, and ours.
 
@@ -305,10 +335,14 @@ def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Hea
     the peer what trusted proxies say is told; what anybody claims is dropped.
     """
     exchange = request.exchange
+    head = request.head
+    headers = head.headers
+    if not are_harmless(head.index):
+        headers = without_claims(headers, trusted=exchange.passage is not None)
     via = b""
     host = b""
     kept: Headers = []
-    for field in strip_credentials(end_to_end(request.head.headers)):
+    for field in strip_credentials(end_to_end(headers)):
         if field[0] not in _REPLACED:
             kept.append(field)
             continue
@@ -317,6 +351,13 @@ def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Hea
             host = field[1]
         elif name == b"via":
             via += field[1] + b", "
+        elif name == _MAX_FORWARDS and head.method != _OPTIONS:
+            kept.append(field)
+        elif name == b"trailer" and (told := announced_trailers(field[1], is_request_trailer)):
+            kept.append((field[0], told))
+    forwards_left = _forwards_left(request)
+    if forwards_left:
+        kept.append((b"Max-Forwards", b"%d" % (forwards_left - 1)))
     scheme = b"https" if request.is_secure else b"http"
     passage = exchange.passage
     if passage is None:
@@ -371,6 +412,9 @@ def downstream_fields(
                 value = cookie_of_host(field[1], own_host)
             if value is not None:
                 kept.append((field[0], value))
+        elif name == b"trailer":
+            if told := announced_trailers(field[1], is_response_trailer):
+                kept.append((field[0], told))
         elif own_host is not None and name in ORIGIN_WIDE:
             kept.append(field)
     kept.append((b"Via", via + VIA))

@@ -62,9 +62,6 @@ def of_sites(sites: Sequence[Site]) -> Iterator[Reading]:
             yield Reading("portal_gateway_limit_hits_total", hits, (limit,))
         else:
             yield Reading("portal_gateway_timeouts_total", hits, (kind,))
-    for limit in sites[0].websocket_hits if sites else ():
-        hits = sum(site.websocket_hits[limit] for site in sites)
-        yield Reading("portal_gateway_limit_hits_total", hits, (limit,))
 
 
 def of_relays(router: Router) -> Iterator[Reading]:

@@ -26,12 +26,13 @@ from zope.interface import classImplements
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.channel import HTTPChannel
-from portal_gateway.frontend.limits import LIMIT_NAMES, WEBSOCKET_LIMIT_NAMES, ChannelLimits
+from portal_gateway.frontend.limits import LIMIT_NAMES, OTHER_LIMIT_NAMES, ChannelLimits
 from portal_gateway.frontend.outlet import Transport
 from portal_gateway.frontend.peer_host import client_host
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import StreamRules, StreamWatch
 from portal_gateway.policy.client_address import TrustedProxies
+from portal_gateway.policy.request_fields import are_harmless, without_underscores
 from portal_gateway.policy.security_headers import SecurityHeaders
 from portal_gateway.relay.stream_protocol import StreamProtocol
 from portal_gateway.wire.http1_writing import http_date
@@ -87,7 +88,7 @@ class Site:
     for each request when its response has been handed to the transport or will never be complete;
     ``make_request_id`` gets the ``X-Request-ID`` that a client sent once, or None. ``streams``
     watches the responses that have no length. ``limit_hits`` counts how often each limit of
-    ``limits`` was met, ``websocket_hits`` those of WebSockets, ``websockets`` how many are open,
+    ``limits`` was met, and each of `OTHER_LIMIT_NAMES`, ``websockets`` how many are open,
     ``handshakes`` and ``failed_handshakes`` how many of TLS came to their end.
     """
 
@@ -112,8 +113,7 @@ class Site:
         self.seconds = clock.seconds
         self.limits = limits or ChannelLimits()
         self.streams = StreamWatch(clock, streams or StreamRules())
-        self.limit_hits = dict.fromkeys(LIMIT_NAMES, 0)
-        self.websocket_hits = dict.fromkeys(WEBSOCKET_LIMIT_NAMES, 0)
+        self.limit_hits = dict.fromkeys((*LIMIT_NAMES, *OTHER_LIMIT_NAMES), 0)
         self.websockets = 0
         self.handshakes = 0
         self.failed_handshakes = 0
@@ -293,12 +293,28 @@ class Site:
             if passage is not None:
                 exchange.passage = passage
                 exchange.client_address = passage.addresses[0] if passage.addresses else ""
+        if not are_harmless(request.head.index):
+            self._drop_underscores(request)
         if request.uri == b"*":
             # Asked of the server as such: a way to probe it (RFC 9110 section 9.3.7).
             request.send_head(200, b"OK", [(b"Date", self.date())], length=0)
             request.send_end()
             return NOT_DONE_YET
         return self.getResourceFor(request).render(request)
+
+    def _drop_underscores(self, request: Request) -> None:
+        """Take fields out of the head that a lease could take for others.
+
+        Raises the refusal where the configuration has them refused.
+        """
+        headers = request.head.headers
+        kept = without_underscores(headers, self.limits.underscore_fields)
+        if isinstance(kept, GatewayError):
+            self.limit_hits["underscore_fields"] += 1
+            raise kept
+        if len(kept) != len(headers):
+            self.limit_hits["underscore_fields"] += len(headers) - len(kept)
+            request.head.replace_headers(kept)
 
     def render_by(self, render: Callable[[Request], Any], request: Request) -> None:
         """Have the request answered by what ``render`` gives, or by the error that it raises.

@@ -90,7 +90,7 @@ class Bridge:
 
     def limit_hit(self, limit: str) -> None:
         """As `Watcher`."""
-        self._request.site.websocket_hits[limit] += 1
+        self._request.site.limit_hits[limit] += 1
 
     def close_came(self, end: End, code: int | None, reason: bytes) -> None:
         """A close frame: carry it, and end what is complete."""

@@ -138,6 +138,11 @@ class RequestHead:
         """Whether body bytes may follow the head; a length of 0 is no body."""
         return self.chunked or bool(self.content_length)
 
+    def replace_headers(self, headers: Headers) -> None:
+        """Have these fields, of those that there were."""
+        self.headers = headers
+        self.index = {name.lower(): value for name, value in headers}
+
     def values(self, lower_name: bytes) -> list[bytes]:
         """The values of every field with this name, in order, mostly without a pass over them."""
         value = self.index.get(lower_name)
