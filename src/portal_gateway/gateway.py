@@ -287,15 +287,13 @@ class Gateway(MultiService):
         headers = config.security_headers
         security = SecurityHeaders(headers) if headers.enabled else None
         gateway = config.gateway
-        limits = ChannelLimits(
-            **asdict(gateway.limits), underscore_fields=gateway.underscore_fields
-        )
         for site in self._sites:
             site.use(
-                limits,
+                ChannelLimits(**asdict(gateway.limits)),
                 StreamRules(**asdict(config.sse)),
                 make_trusted_proxies(gateway),
                 security,
+                gateway.underscore_fields,
             )
         for listener in self._listeners:
             listener.use(config.gateway.drain)

@@ -96,12 +96,10 @@ def test_what_is_announced_is_what_is_passed_on() -> None:
 def test_the_time_grows_with_the_name(unit: bytes) -> None:
     def spent(size: int) -> float:
         name = unit * (size // len(unit))
-        times = []
-        for _ in range(5):
-            began = time.thread_time()
-            is_request_trailer(name)
-            is_response_trailer(name)
-            times.append(time.thread_time() - began)
-        return min(times)
+        began = time.thread_time()
+        is_request_trailer(name)
+        is_response_trailer(name)
+        return time.thread_time() - began
 
-    assert spent(100_000) <= 12 * max(spent(10_000), 1e-4)
+    # What is linear is so at least once in many rounds; what grows with the square never is.
+    assert min(spent(100_000) / max(spent(10_000), 1e-4) for _ in range(20)) <= 12

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Final
 
-from portal_gateway.config.model import UnderscoreFields
 from portal_gateway.wire.http1_request import RequestLimits
 from portal_gateway.wire.http2_patience import MAX_RESETS, TOKENS
 
@@ -36,7 +35,6 @@ class ChannelLimits(RequestLimits):
     ``connections_per_address``: from one address, None for no limit; what comes above is dropped
     at once. ``http2_idle_frames``: frames in a row that carry nothing, ``http2_resets``: streams of
     one connection that are reset by the client or for what it did (`Patience`).
-    ``underscore_fields``: what becomes of fields that a lease could take for others.
     """
 
     handshake_timeout: float = 10.0
@@ -49,7 +47,6 @@ class ChannelLimits(RequestLimits):
     connections_per_address: int | None = 2_000
     http2_idle_frames: int = TOKENS
     http2_resets: int = MAX_RESETS
-    underscore_fields: UnderscoreFields = "drop"
 
 
 LIMIT_NAMES = (
@@ -66,17 +63,17 @@ LIMIT_NAMES = (
     "connections_per_address",
     "http2_idle_frames",
     "http2_resets",
-    "underscore_fields",
 )
 """The limits whose hits are counted, each under its parameter's name."""
 
 OTHER_LIMIT_NAMES = (
     "informational",
     "trailers",
+    "underscore_fields",
     "websocket_messages",
     "websocket_size",
     "websocket_turn",
 )
-"""The limits whose hits are counted, too, and which are no parameters of `ChannelLimits`: `MAX_HINTS`
-and `MAX_HINT_BYTES`, request trailers that no lease gets, the rate of a WebSocket's frames, the size
-of a message or frame, and the work that one end of a WebSocket may do in one turn of the reactor."""
+"""Further names in ``limit_hits``: `MAX_HINTS` and `MAX_HINT_BYTES`; fields and trailers of requests
+that no lease gets; the rate of a WebSocket's frames, the size of a message or frame, and the work
+that one end of a WebSocket may do in one turn of the reactor."""

@@ -404,22 +404,26 @@ def downstream_fields(
         name = field[0].lower()
         if name == b"via":
             via += field[1] + b", "
-        elif name in REWRITTEN:
-            value: bytes | None = field[1]
-            if view is not None:
-                value = REWRITTEN[name](view, field[1])
-            elif own_host is not None and name == b"set-cookie":
-                value = cookie_of_host(field[1], own_host)
-            if value is not None:
-                kept.append((field[0], value))
-        elif name == b"trailer":
-            if told := announced_trailers(field[1], is_response_trailer):
-                kept.append((field[0], told))
-        elif own_host is not None and name in ORIGIN_WIDE:
-            kept.append(field)
+        elif (value := _value_down(name, field[1], view, own_host)) is not None:
+            kept.append((field[0], value))
     kept.append((b"Via", via + VIA))
     kept.append((b"X-Request-ID", request_id.encode("ascii")))
     return kept
+
+
+def _value_down(
+    name: bytes, value: bytes, view: LeaseView | None, own_host: bytes | None
+) -> bytes | None:
+    """The value that the client gets of a field in `_LOOKED_AT`, ``None`` where it gets none."""
+    if name in REWRITTEN:
+        if view is not None:
+            return REWRITTEN[name](view, value)
+        if own_host is not None and name == b"set-cookie":
+            return cookie_of_host(value, own_host)
+        return value
+    if name == b"trailer":
+        return announced_trailers(value, is_response_trailer) or None
+    return value if own_host is not None and name in ORIGIN_WIDE else None
 
 
 def _asked_host(request: Request) -> bytes:

@@ -23,6 +23,7 @@ from twisted.web.resource import IResource, getChildForRequest
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import classImplements
 
+from portal_gateway.config.model import UnderscoreFields
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.channel import HTTPChannel
@@ -120,6 +121,7 @@ class Site:
         self.render_problem = render_problem
         self.make_request_id = make_request_id
         self._proxies = proxies
+        self._underscore_fields: UnderscoreFields = "drop"
         self.security: SecurityHeaders | None = None
         self.draining = False
         self.stopping = False
@@ -141,9 +143,11 @@ class Site:
         streams: StreamRules,
         proxies: TrustedProxies | None,
         security: SecurityHeaders | None,
+        underscore_fields: UnderscoreFields,
     ) -> None:
         """Go by these from now on; connections that stand keep the limits that they have."""
         self.limits = limits
+        self._underscore_fields = underscore_fields
         self.security = security
         self.streams.rules = streams
         self._proxies = proxies
@@ -308,7 +312,7 @@ class Site:
         Raises the refusal where the configuration has them refused.
         """
         headers = request.head.headers
-        kept = without_underscores(headers, self.limits.underscore_fields)
+        kept = without_underscores(headers, self._underscore_fields)
         if isinstance(kept, GatewayError):
             self.limit_hits["underscore_fields"] += 1
             raise kept

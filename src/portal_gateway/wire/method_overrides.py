@@ -5,7 +5,7 @@ only reads, and whether it may be repeated, is judged by what a lease may make o
 the names that stand here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -76,17 +76,14 @@ def query_names_a_method(query: bytes) -> bool:
 
 def query_has_a_method(query: bytes) -> bool:
     """Whether a parameter of ``query`` names any method."""
-    return bool(_method_parameters(query))
+    return next(_method_parameters(query), None) is not None
 
 
-def _method_parameters(query: bytes) -> list[tuple[bytes, bytes]]:
+def _method_parameters(query: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The parameters that may name a method, decoded. A bare name has no mark before it."""
-    found: list[tuple[bytes, bytes]] = []
-    if not query:
-        return found
     text = (unquote_to_bytes(query) if b"%" in query else query).lower()
     if _HINTS[0] not in text and _HINTS[1] not in text:
-        return found
+        return
     for part in query.replace(b";", b"&").split(b"&"):
         raw_name, _, raw_value = part.partition(b"=")
         folded = folded_name(unquote_to_bytes(raw_name))
@@ -95,8 +92,7 @@ def _method_parameters(query: bytes) -> list[tuple[bytes, bytes]]:
             name = name if folded.startswith(name) else b"-" + name
         elif name not in _PARAMETERS:
             continue
-        found.append((name, unquote_to_bytes(raw_value.replace(b"+", b" "))))
-    return found
+        yield name, unquote_to_bytes(raw_value.replace(b"+", b" "))
 
 
 def may_be_repeated(head: bytes) -> bool:
