@@ -192,7 +192,7 @@ def served(origin: str, tmp_path: Path) -> Iterator[tuple[str, str]]:
                     "guarded": {"url": f"http://{origin}"},
                     "public-x": {"url": f"http://{origin}"},
                     "closed": {"url": f"http://{origin}"},
-                    "tools": {"url": f"http://{origin}", "mcp": True},
+                    "tools": {"url": f"http://{origin}", "mcp": {"path": "/echo"}},
                     "lab": {"url": f"http://{origin}", "ip_allow": [LAB]},
                 },
                 "lease_acl": {

@@ -173,7 +173,7 @@ def test_no_secret_is_in_a_log_an_answer_or_a_report(configuration, tmp_path):
             raw.sendall(
                 b"POST /peer/plain/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: %b\r\n"
                 b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-                b"1\r\nx\r\n0\r\nX-Trailer: %b\r\n\r\n"
+                b"1\r\nx\r\n0\r\nX-Checksum: %b\r\n\r\n"
                 % (PLANTED["file-key"].encode(), PLANTED["trailer"].encode())
             )
             assert PLANTED["trailer"].encode() in b"".join(iter(lambda: raw.recv(65536), b""))
