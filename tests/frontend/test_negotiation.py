@@ -149,7 +149,7 @@ def test_handshakes_are_counted_and_the_certificate_s_end_is_told(tmp_path):
     world.plain(8080)
     world.reactor.settle()
     world.reactor.advance(10.1)
-    wire = world.ask("/metrics", key=None, wire=world.plain(9090))
+    wire = world.ask("/metrics", key=None, wire=world.plain(9090), authority="localhost:9090")
     told = head_of(wire.received)[2].decode().splitlines()
     name = "portal_gateway_tls_handshakes_total"
     assert f'{name}{{result="completed"}} 2.0' in told

@@ -34,7 +34,9 @@ def world():
 
 
 def hits(world):
-    page = world.ask("/metrics", key=None, wire=world.connect(port=9090)).received.decode()
+    page = world.ask(
+        "/metrics", key=None, wire=world.connect(port=9090), authority="localhost:9090"
+    ).received.decode()
     line = next(line for line in page.splitlines() if '{limit="lease_silence"}' in line)
     return float(line.rpartition(" ")[2])
 

@@ -74,6 +74,6 @@ OTHER_LIMIT_NAMES = (
     "websocket_size",
     "websocket_turn",
 )
-"""Further names in ``limit_hits``: `MAX_HINTS` and `MAX_HINT_BYTES`; fields and trailers of requests
-that no lease gets; the rate of a WebSocket's frames, the size of a message or frame, and the work
-that one end of a WebSocket may do in one turn of the reactor."""
+"""Further names in ``limit_hits``: `MAX_HINTS` and `MAX_HINT_BYTES`; fields and trailers of
+requests that no lease gets; the rate of a WebSocket's frames, the size of a message or frame, and
+the work that one end of a WebSocket may do in one turn of the reactor."""
