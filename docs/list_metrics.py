@@ -35,6 +35,8 @@ Labels have these values:
 ``limit``
     A key of ``gateway.limits``; ``rate_limit.global``, ``rate_limit.per_key``,
     ``rate_limit.per_lease`` or ``rate_limit.failed_auth``; ``quotas``;
+    ``trusted_proxies`` and ``proxy_header`` (connections to a ``haproxy:`` endpoint that came from
+    elsewhere, or without a header);
     ``key_questions`` (requests that found no place to wait for their keys to be looked up).
 ``relay``
     Host and port of a relay; ``_other`` for all but the first 20.

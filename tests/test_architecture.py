@@ -66,7 +66,7 @@ ALLOWED = {
         "signals",
         "sd_notify",
     },
-    "health_command": {"config"},
+    "health_command": {"config", "wire"},
     "cli": {
         "workers",
         "health_command",

@@ -8,7 +8,10 @@ from portal_gateway.health_command import Unasked, _place
 
 
 def place(listen):
-    text = f"gateway: {{listen: '{listen}'}}\nauth: {{keys: [{{key: sk_live_abcdef}}]}}\n"
+    text = (
+        f"gateway: {{listen: '{listen}', trusted_proxies: [127.0.0.1, unix]}}\n"
+        "auth: {keys: [{key: sk_live_abcdef}]}\n"
+    )
     return tuple(_place(load_config_text(text, "gateway.yaml", {}).gateway))
 
 
@@ -28,6 +31,8 @@ def place(listen):
         ("tcp6:8443:interface=2001\\:db8\\:\\:1", ("2001:db8::1", 8443, "")),
         ("unix:/run/gateway.sock:mode=660", ("", 0, "/run/gateway.sock")),
         ("unix:address=/run/a\\:b.sock", ("", 0, "/run/a:b.sock")),
+        ("haproxy:tcp:8443", ("127.0.0.1", 8443, "")),
+        ("haproxy:unix:/run/gateway.sock", ("", 0, "/run/gateway.sock")),
     ],
 )
 def test_it_asks_where_the_gateway_listens(listen, asked):
@@ -35,7 +40,8 @@ def test_it_asks_where_the_gateway_listens(listen, asked):
 
 
 @pytest.mark.parametrize(
-    "listen", ["systemd:domain=INET:index=0", "127.0.0.1:0", "haproxy:tcp:8443"]
+    "listen",
+    ["systemd:domain=INET:index=0", "127.0.0.1:0", "haproxy:tcp:0", "haproxy:systemd:INET:index=0"],
 )
 def test_it_says_so_where_it_cannot_know(listen):
     with pytest.raises(Unasked, match="cannot tell where"):

@@ -13,9 +13,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from portal_gateway.config.endpoint_strings import is_proxied, without_proxy
 from portal_gateway.config.loading import ConfigInvalid, load_config
 from portal_gateway.config.model import Config, GatewaySection
 from portal_gateway.config.report import describe_faults
+from portal_gateway.wire.proxy_header import LOCAL_HEADER
 
 __all__ = ["Unasked", "add_health_command", "ask_health", "main"]
 
@@ -112,6 +114,9 @@ def ask_health(gateway: GatewaySection, *, ready: bool = False, timeout: float =
     place = _place(gateway)
     try:
         with place.connect(timeout) as plain:
+            if is_proxied(gateway.listen_endpoint):
+                # It is heard where this machine is among gateway.trusted_proxies.
+                plain.sendall(LOCAL_HEADER)
             if gateway.tls is None:
                 return _ask(plain, ready)
             with _context().wrap_socket(plain, server_hostname="localhost") as secure:
@@ -160,7 +165,7 @@ def _context() -> ssl.SSLContext:
 
 
 def _place(gateway: GatewaySection) -> _Place:
-    kind, *arguments = _ARGUMENT.split(gateway.listen_endpoint)
+    kind, *arguments = _ARGUMENT.split(without_proxy(gateway.listen_endpoint))
     named: dict[str, str] = {}
     for argument in arguments:
         name, equals, text = argument.partition("=")
@@ -169,7 +174,7 @@ def _place(gateway: GatewaySection) -> _Place:
     if kind == "unix":
         return _Place(path=named.get("address", named.get("", "")))
     port = named.get("port", named.get("", ""))
-    if kind in {"tcp", "tcp4", "tcp6"} and port.isdecimal() and int(port):
+    if kind in {"tcp", "tcp6"} and port.isdecimal() and int(port):
         host = named.get("interface", "::" if kind == "tcp6" else "")
         return _Place(_WILDCARDS.get(host, host), int(port))
     raise Unasked(f"cannot tell where {gateway.listen} is reached from this machine")

@@ -29,13 +29,17 @@ from portal_gateway.config.addresses import (
         ("unix:/run/gateway.sock", "unix:/run/gateway.sock"),
         ("haproxy:tcp:8080", "haproxy:tcp:8080"),
         ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
+        ("haproxy:unix:/run/a.sock", "haproxy:unix:/run/a.sock"),
+        ("haproxy:systemd:INET:name=web", "haproxy:systemd:INET:name=web"),
     ],
 )
 def test_listen_addresses(read, text, endpoint):
     assert read(listen_address, f"'{text}'") == (text, endpoint)
 
 
-@pytest.mark.parametrize("text", ["127.0.0.1:80800", "tcp:80800", "tcp:port=70000", "[::1]:99999"])
+@pytest.mark.parametrize(
+    "text", ["127.0.0.1:80800", "tcp:80800", "tcp:port=70000", "[::1]:99999", "haproxy:tcp:80800"]
+)
 def test_ports_have_a_bound(read, text):
     reason = read.reason(listen_address, f"'{text}'")
     assert reason == f'bad address "{text}": a port is at most 65535'
@@ -55,6 +59,47 @@ def test_what_is_neither_host_and_port_nor_an_endpoint(read, text):
     assert read.reason(listen_address, f"'{text}'").startswith(
         f'bad address "{text}"; write host:port'
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("stdio:", "stdio"), ("autobahn:tcp\\:9000", "autobahn")]
+)
+def test_an_endpoint_whose_meaning_would_be_lost(read, text, kind):
+    reason = read.reason(listen_address, f"'{text}'")
+    assert reason.startswith(f'the gateway cannot listen on a "{kind}" endpoint')
+    assert reason.endswith("acme, haproxy, le, lets, ssl, systemd, tcp, tcp6, tls, unix")
+    assert read.reason(listen_address, f"'haproxy:{text}'") == reason
+
+
+@pytest.mark.parametrize(
+    "within", ["haproxy:tcp:443", "ssl:443", "tls:/certs", "le:/other:tcp:443", "stdio:"]
+)
+def test_nothing_stands_between_an_acme_endpoint_and_its_socket(read, tmp_path, within):
+    escaped = within.replace(":", "\\:")
+    for text in (
+        f"le:{tmp_path}:{within}",
+        f"lets:{tmp_path}:{within}",
+        f"acme:{tmp_path}:directory=https\\://ca.example:domains=a.example:endpoint={escaped}",
+    ):
+        reason = read.reason(listen_address, f"'{text}'")
+        # What Twisted's parser of the inner one refuses already is as good.
+        assert "endpoint within" in reason or "endpoint needs a file" in reason, reason
+
+
+def test_one_header_only(read):
+    reason = read.reason(listen_address, "'haproxy:haproxy:tcp:80'")
+    assert reason == "one PROXY header is before each connection: write haproxy: once"
+
+
+def test_acme_behind_a_balancer(read, tmp_path):
+    text = f"haproxy:le:{tmp_path}:tcp:443"
+    assert read(listen_address, f"'{text}'") == (text, text)
+
+
+@pytest.mark.parametrize("text", ["tls:/nowhere", "haproxy:tls:/nowhere:port=443"])
+def test_an_endpoint_with_its_certificates_in_a_directory(read, tmp_path, text):
+    text = text.replace("/nowhere", str(tmp_path))
+    assert read(listen_address, f"'{text}'") == (text, text)
 
 
 @pytest.mark.parametrize("text", ["tcp:port", "tcp", "tcp:80:x=1", "systemd:domain=NONE:x=1"])

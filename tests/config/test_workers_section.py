@@ -43,22 +43,52 @@ def test_the_limit_of_failed_attempts_may_hold_for_each():
     load("gateway: {workers: 2}\nrate_limit: {failed_auth: {requests_per_second: 5}}")
 
 
+@pytest.mark.parametrize("header", ["", "haproxy:"])
 @pytest.mark.parametrize(
-    "listen", ["127.0.0.1:0", "[::1]:80", "unix:/run/a.sock", "systemd:INET:name=web"]
+    "listen",
+    ["tcp:0", "tcp6:80", "unix:/run/a.sock", "systemd:INET:name=web", "systemd:UNIX:name=a"],
 )
-def test_addresses_that_workers_can_share(listen):
-    load(f"gateway: {{workers: 2, listen: '{listen}'}}")
+def test_addresses_that_workers_can_share(listen, header):
+    load(f"gateway: {{workers: 2, listen: '{header}{listen}', trusted_proxies: [127.0.0.1, unix]}}")
+    load("gateway: {workers: 2, listen: '127.0.0.1:0'}")
 
 
 def test_reuse_port_is_for_tcp():
     assert load("gateway: {reuse_port: true}").gateway.reuse_port
     assert load("gateway: {reuse_port: true, workers: 4, listen: '[::1]:80'}").gateway.reuse_port
+    trusted = "trusted_proxies: [127.0.0.1, unix]"
+    load(f"gateway: {{reuse_port: true, listen: 'haproxy:tcp:80', {trusted}}}")
     for listen, why in [("unix:/run/a.sock", "is for TCP"), ("systemd:INET:index=0", "systemd's")]:
-        with pytest.raises(ConfigInvalid, match=why):
-            load(f"gateway: {{reuse_port: true, listen: '{listen}'}}")
+        for header in ("", "haproxy:"):
+            with pytest.raises(ConfigInvalid, match=why):
+                load(f"gateway: {{reuse_port: true, listen: '{header}{listen}', {trusted}}}")
 
 
 def test_the_report_tells_how_many():
     assert "  - 3 workers" in describe(load("gateway: {workers: 3}"))
     assert "  - one worker for each core" in describe(load("gateway: {workers: auto}"))
     assert not any("worker" in line for line in describe(load("gateway: {workers: 1}")))
+
+
+@pytest.mark.parametrize(
+    ("listen", "trusted", "needed"),
+    [
+        ("haproxy:tcp:80", "[]", "the addresses of the proxies"),
+        ("haproxy:tcp:80", "[unix]", "the addresses of the proxies"),
+        ("haproxy:systemd:INET:name=a", "[unix]", "the addresses of the proxies"),
+        ("haproxy:unix:/run/a.sock", "[127.0.0.1]", '"unix"'),
+        ("haproxy:systemd:UNIX:name=a", "[127.0.0.1]", '"unix"'),
+        ("haproxy:systemd:name=a:domain=UNIX", "[127.0.0.1]", '"unix"'),
+    ],
+)
+def test_a_listener_for_proxies_needs_some(listen, trusted, needed):
+    with pytest.raises(ConfigInvalid) as caught:
+        load(f"gateway: {{listen: '{listen}', trusted_proxies: {trusted}}}")
+    (fault,) = caught.value.faults
+    assert fault.path == "gateway.listen"
+    assert fault.reason.endswith(f"there are none: list {needed}")
+    with pytest.raises(ConfigInvalid, match=r"metrics\.listen: only gateway\.trusted_proxies"):
+        load(
+            f"gateway: {{trusted_proxies: {trusted}}}\n"
+            f"metrics: {{enabled: true, listen: '{listen}'}}"
+        )

@@ -9,6 +9,12 @@ from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
+from portal_gateway.config.endpoint_strings import (
+    ENDPOINT_TYPES,
+    PROXIED,
+    SOCKET_TYPES,
+    without_proxy,
+)
 from portal_gateway.config.fields import text
 from portal_gateway.config.model import LEASE_LABEL
 from portal_gateway.config.reading import Value
@@ -40,9 +46,6 @@ _PORTS = range(1, MAX_PORT + 1)
 
 _PLAIN_SCHEMES = ("http", "https")
 
-_BUILT_IN_TYPES = frozenset({"tcp", "ssl", "unix"})
-"""Types of endpoint strings that Twisted knows without a plugin; it does not list them."""
-
 _HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):([0-9]{1,5})")
 
 # RFC 1123 section 2.1, with the underscore that container networks use. The last label has a
@@ -66,7 +69,7 @@ ListenAddress = tuple[str, str]
 
 @reads("address", spoken=lambda address: f'"{address[0]}"')
 def listen_address(value: Value) -> ListenAddress:
-    """Reads ``host:port`` or any Twisted server endpoint string.
+    """Reads ``host:port`` or a Twisted server endpoint string.
 
     The host may be an IPv4 address, an IPv6 address in brackets, a name, or nothing for every IPv4
     interface. Port 0 lets the system choose.
@@ -94,33 +97,54 @@ def listen_address(value: Value) -> ListenAddress:
 
 
 def _names_endpoint_type(host: str) -> bool:
-    """Whether ``host:port`` is an endpoint string. No type has a dot; plugins are slow to list."""
-    if host in {"", "localhost"} or "." in host or "[" in host:
+    """Whether ``host:port`` is an endpoint string, whose type may be one that is refused."""
+    return host == PROXIED or host in ENDPOINT_TYPES or _has_plugin(host)
+
+
+def _has_plugin(kind: str) -> bool:
+    """Whether Twisted has the type by a plugin. No type has a dot; plugins are slow to list."""
+    if kind in {"", "localhost"} or "." in kind or "[" in kind:
         return False
-    return host in _endpoint_types()
-
-
-def _endpoint_types() -> frozenset[str]:
-    """The first words that endpoint strings can have here."""
-    plugins = getPlugins(IStreamServerEndpointStringParser)
-    return _BUILT_IN_TYPES.union(str(plugin.prefix) for plugin in plugins)
+    return any(plugin.prefix == kind for plugin in getPlugins(IStreamServerEndpointStringParser))
 
 
 def _check_endpoint(value: Value, found: Text) -> None:
-    """Refuse an endpoint string that Twisted's parser of its type does not take.
-
-    The parser gets no reactor, since it only keeps it. Its error texts are its own business; ours
-    say what is wrong where the type of the error tells.
-    """
-    kind, _, rest = found.text.partition(":")
-    if kind not in _endpoint_types():
+    """Refuse an endpoint string that means more than reaches the gateway, or is none."""
+    endpoint = without_proxy(found.text)
+    kind, _, rest = endpoint.partition(":")
+    if kind == PROXIED:
+        raise value.refuse("one PROXY header is before each connection: write haproxy: once")
+    if kind not in ENDPOINT_TYPES:
+        if _has_plugin(kind):
+            raise value.refuse(
+                f"the gateway cannot listen on a {quote(kind)} endpoint: what it does with"
+                " connections would not be known; the types that can be are"
+                f" {', '.join(sorted({PROXIED, *ENDPOINT_TYPES}))}"
+            )
         raise value.refuse(
             f"bad address {found.shown}; write host:port, [IPv6 address]:port,"
             ' or a Twisted endpoint string such as "unix:/run/gateway.sock"'
         )
+    within = getattr(_parsed(value, kind, endpoint), "within", None)
+    if isinstance(within, str) and within.partition(":")[0] not in SOCKET_TYPES:
+        raise value.refuse(
+            f"the endpoint within a {quote(kind)} endpoint must be one of"
+            f" {', '.join(sorted(SOCKET_TYPES))}; haproxy: stands before all others"
+        )
+    port = rest.partition(":")[0].removeprefix("port=")
+    if kind in {"tcp", "tcp6", "ssl"} and not 0 <= int(port) <= MAX_PORT:
+        raise value.refuse(f"bad address {found.shown}: a port is at most {MAX_PORT}")
+
+
+def _parsed(value: Value, kind: str, endpoint: str) -> object:
+    """What Twisted's parser of its type makes of an endpoint string.
+
+    The parser gets no reactor, since it only keeps it. Its error texts are its own business; ours
+    say what is wrong where the type of the error tells.
+    """
     no_reactor: Any = None
     try:
-        serverFromString(no_reactor, found.text)
+        return serverFromString(no_reactor, endpoint)
     except OSError as error:
         raise value.refuse(
             f"the {quote(kind)} endpoint needs a file that cannot be read: {error.strerror}"
@@ -129,11 +153,9 @@ def _check_endpoint(value: Value, found: Text) -> None:
         # The sockets that systemd passes are there only when it starts the daemon.
         if kind != "systemd":
             raise _bad_endpoint(value, kind) from None
+        return None
     except Exception:  # noqa: BLE001 - the parsers of plugins raise what they like
         raise _bad_endpoint(value, kind) from None
-    port = rest.partition(":")[0].removeprefix("port=")
-    if kind in {"tcp", "tcp4", "tcp6", "ssl", "tls"} and not 0 <= int(port) <= MAX_PORT:
-        raise value.refuse(f"bad address {found.shown}: a port is at most {MAX_PORT}")
 
 
 def _bad_endpoint(value: Value, kind: str) -> Exception:

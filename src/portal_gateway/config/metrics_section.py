@@ -4,6 +4,7 @@ import re
 from typing import Any, Final
 
 from portal_gateway.config.addresses import ListenAddress, listen_address
+from portal_gateway.config.endpoint_strings import check_proxied
 from portal_gateway.config.fields import Section, true_or_false, whole_number
 from portal_gateway.config.model import Config, MetricsSection
 from portal_gateway.config.reading import Value
@@ -38,6 +39,8 @@ def check_metrics(config: Config, value: Value) -> None:
         return
     listen = metrics.listen
     gateway = config.gateway
+    if listen is not None:
+        check_proxied(listen[1], gateway, written.at("listen"))
     if listen is not None and not listen[0].endswith(":0"):
         redirect = None if gateway.tls is None else gateway.tls.redirect_from
         if listen == (gateway.listen, gateway.listen_endpoint):

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from portal_gateway.config.addresses import MAX_PORT, listen_address
 from portal_gateway.config.auto_cert_section import AutoCertKeys, auto_cert, check_auto_cert
+from portal_gateway.config.endpoint_strings import check_proxied, has_own_tls
 from portal_gateway.config.fields import Section, choice, true_or_false, whole_number
 from portal_gateway.config.files import certificate_file, path
 from portal_gateway.config.model import GatewaySection, TLSSection
@@ -16,9 +17,6 @@ from portal_gateway.tls.contexts import make_context
 from portal_gateway.tls.files import ClientCertificates, TLSFiles
 
 __all__ = ["TLS", "check_listeners"]
-
-_ENCRYPTED_TYPES = ("ssl:", "tls:", "le:", "lets:", "acme:")
-"""Endpoint strings that bring a TLS of their own."""
 
 _NO_FILE = Path()
 
@@ -57,7 +55,7 @@ def _check(tls: TLSSection | None, value: Value) -> None:
         value.refuse(f'"{key}" is missing: TLS needs a certificate and its key')
     _needs(value, "client_certificates", "client_ca_file", files.client_ca_file)
     _needs(value, "redirect_port", "redirect_from", tls.redirect_from)
-    if tls.redirect_from is not None and tls.redirect_from[1].startswith(_ENCRYPTED_TYPES):
+    if tls.redirect_from is not None and has_own_tls(tls.redirect_from[1]):
         value.at("redirect_from").refuse("the listener that redirects to HTTPS is a plain one")
     _check_auto_cert(tls, value)
     if missing or tls.auto_cert is not None:
@@ -92,11 +90,14 @@ def _needs(value: Value, key: str, other: str, found: object) -> None:
 
 
 def check_listeners(gateway: GatewaySection, value: Value) -> None:
-    """Refuse a TLS below ours, and one address for two listeners."""
+    """Refuse a TLS below ours, one address for two listeners, and those nobody could connect to."""
+    check_proxied(gateway.listen_endpoint, gateway, value.at("listen"))
     tls = gateway.tls
     if tls is None:
         return
-    if gateway.listen_endpoint.startswith(_ENCRYPTED_TYPES):
+    if tls.redirect_from is not None:
+        check_proxied(tls.redirect_from[1], gateway, value.at("tls").at("redirect_from"))
+    if has_own_tls(gateway.listen_endpoint):
         value.at("listen").refuse(
             "this endpoint has a TLS of its own; with gateway.tls write host:port"
         )

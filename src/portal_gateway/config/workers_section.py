@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from portal_gateway.config.endpoint_strings import without_proxy
 from portal_gateway.config.fields import whole_number
 from portal_gateway.config.model import Config, Workers
 from portal_gateway.config.reading import Value
@@ -15,7 +16,7 @@ MOST_WORKERS: Final = 256
 
 _count = whole_number(1, MOST_WORKERS)
 
-_SHARED: Final = ("tcp:", "tcp4:", "tcp6:", "unix:", "systemd:")
+_SHARED: Final = ("tcp:", "tcp6:", "unix:", "systemd:")
 """Endpoint strings of sockets that processes can take connections from together."""
 
 
@@ -47,18 +48,18 @@ def check_processes(config: Config, value: Value) -> None:
                     "the socket is systemd's: with gateway.reuse_port write host:port, or write"
                     " ReusePort=yes in the socket unit in its place"
                 )
-            elif not endpoint.startswith(_SHARED[:3]):
+            elif not endpoint.startswith(_SHARED[:2]):
                 place.refuse("gateway.reuse_port is for TCP: write host:port")
 
 
 def _listeners(config: Config, value: Value) -> Iterator[tuple[str, Value]]:
     gateway = value.at("gateway")
-    yield config.gateway.listen_endpoint, gateway.at("listen")
+    yield without_proxy(config.gateway.listen_endpoint), gateway.at("listen")
     tls = config.gateway.tls
     if tls is not None and tls.redirect_from is not None:
-        yield tls.redirect_from[1], gateway.at("tls").at("redirect_from")
+        yield without_proxy(tls.redirect_from[1]), gateway.at("tls").at("redirect_from")
     if config.metrics.enabled and config.metrics.listen is not None:
-        yield config.metrics.listen[1], value.at("metrics").at("listen")
+        yield without_proxy(config.metrics.listen[1]), value.at("metrics").at("listen")
 
 
 def _check_counts(config: Config, value: Value) -> None:

@@ -13,10 +13,12 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from portal_gateway.config.endpoint_strings import is_proxied, without_proxy
 from portal_gateway.config.model import DrainSection
 from portal_gateway.frontend.leaving import LAST_HANDSHAKES, NEAR_HANDSHAKES, take_waiting
 from portal_gateway.frontend.listening_sockets import ListeningSockets
 from portal_gateway.frontend.negotiation import secure_factory
+from portal_gateway.frontend.proxied_connection import ProxiedConnections, ProxiedReactor
 from portal_gateway.frontend.site import Site
 from portal_gateway.tls.rotation import Rotation
 
@@ -28,7 +30,8 @@ _log = Logger()
 class Listener(Service):
     """Listens, or ends the process with one line that says why it cannot.
 
-    ``address`` is how the operator wrote it, ``endpoint`` the same as a Twisted endpoint string.
+    ``address`` is how the operator wrote it, ``endpoint`` the same as a Twisted endpoint string;
+    with ``haproxy:`` before it each connection begins with the PROXY protocol's header.
     With a ``rotation`` it is TLS that is served, with the certificate that it has. ``announce`` is
     told the URL once connections are taken, which is when ``ready`` fires. ``drain`` says how it
     stops. ``sockets`` has the socket, where no endpoint is to open it.
@@ -50,7 +53,8 @@ class Listener(Service):
         self._waiting: Deferred[None] | None = None
         self._hurried = False
         self._address = address
-        self._endpoint = endpoint
+        self._endpoint = without_proxy(endpoint)
+        self._is_proxied = is_proxied(endpoint)
         self._sockets = sockets or ListeningSockets()
         self._site = site
         self._announce = announce
@@ -81,13 +85,18 @@ class Listener(Service):
         self._listening = listening
 
     def _listen(self, factory: Any) -> Deferred[IListeningPort]:
+        reactor, site = self._reactor, self._site
         if self._sockets.takes(self._endpoint):
             adopted: Deferred[IListeningPort]
-            adopted = maybeDeferred(self._sockets.listen, self._reactor, self._endpoint, factory)
+            if self._is_proxied:
+                factory = ProxiedConnections(site, factory)
+            adopted = maybeDeferred(self._sockets.listen, reactor, self._endpoint, factory)
             self._sockets.release(self._endpoint)
             return adopted
         listening: Deferred[IListeningPort]
-        listening = serverFromString(self._reactor, self._endpoint).listen(factory)
+        if self._is_proxied:
+            reactor = ProxiedReactor(reactor, site)
+        listening = serverFromString(reactor, self._endpoint).listen(factory)
         return listening
 
     def startService(self) -> None:

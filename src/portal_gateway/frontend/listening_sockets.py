@@ -36,7 +36,7 @@ class ListeningSockets:
         self._shared = shared
         self._opened: dict[str, socket.socket] = {}
         self._elders: dict[str, frozenset[int] | None] = {}
-        self._paths: list[tuple[Path, FilesystemLock]] = []
+        self._paths: list[tuple[Path, FilesystemLock | None]] = []
 
     def takes(self, endpoint: str) -> bool:
         """Whether ``endpoint`` is listened on by a socket from here."""
@@ -85,7 +85,8 @@ class ListeningSockets:
         while self._paths:
             path, lock = self._paths.pop()
             path.unlink()
-            lock.unlock()
+            if lock is not None:
+                lock.unlock()
 
     def _open(self, endpoint: str) -> socket.socket:
         opened: list[socket.socket] = []
@@ -119,13 +120,17 @@ class ListeningSockets:
             raise
         return opened
 
-    def open_unix(self, path: Path, backlog: int, mode: int) -> socket.socket:
-        """A new UNIX socket, with a file beside it that says whose it is, as Twisted has it."""
-        lock = FilesystemLock(f"{path}.lock")
-        if not lock.lock():
-            raise OSError("another process listens there")
-        if not lock.clean and path.is_socket():
-            path.unlink()
+    def open_unix(self, path: Path, backlog: int, mode: int, *, locks: bool) -> socket.socket:
+        """A new UNIX socket, with a file beside it that says whose it is, as Twisted has it.
+
+        ``locks`` is whether there is such a file; a socket that was left there is in the way else.
+        """
+        lock = FilesystemLock(f"{path}.lock") if locks else None
+        if lock is not None:
+            if not lock.lock():
+                raise OSError("another process listens there")
+            if not lock.clean and path.is_socket():
+                path.unlink()
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             opened.bind(str(path))
@@ -133,7 +138,8 @@ class ListeningSockets:
             opened.listen(backlog)
         except OSError:
             opened.close()
-            lock.unlock()
+            if lock is not None:
+                lock.unlock()
             raise
         self._paths.append((path, lock))
         return opened
@@ -156,9 +162,9 @@ class _Opening:
         _factory: object,
         backlog: int = 50,
         mode: int = 0o666,
-        wantPID: bool = False,  # noqa: ARG002 - Twisted's
+        wantPID: bool = False,
     ) -> socket.socket:
-        return self._sockets.open_unix(Path(address), backlog, mode)
+        return self._sockets.open_unix(Path(address), backlog, mode, locks=wantPID)
 
     def adoptStreamPort(self, fd: int, family: socket.AddressFamily, _factory: object) -> Any:
         return socket.fromfd(fd, family, socket.SOCK_STREAM)

@@ -55,6 +55,10 @@ def of_sites(sites: Sequence[Site]) -> Iterator[Reading]:
     yield Reading("portal_gateway_tls_handshakes_total", handshakes, ("completed",))
     failed = sum(site.failed_handshakes for site in sites)
     yield Reading("portal_gateway_tls_handshakes_total", failed, ("failed",))
+    untrusted = sum(site.untrusted_peers for site in sites)
+    yield Reading("portal_gateway_limit_hits_total", untrusted, ("trusted_proxies",))
+    bad_headers = sum(site.bad_proxy_headers for site in sites)
+    yield Reading("portal_gateway_limit_hits_total", bad_headers, ("proxy_header",))
     for limit in sites[0].limit_hits if sites else ():
         hits = sum(site.limit_hits[limit] for site in sites)
         kind = _TIMEOUTS.get(limit)

@@ -90,7 +90,9 @@ class Site:
     ``make_request_id`` gets the ``X-Request-ID`` that a client sent once, or None. ``streams``
     watches the responses that have no length. ``limit_hits`` counts how often each limit of
     ``limits`` was met, and each of `OTHER_LIMIT_NAMES`, ``websockets`` how many are open,
-    ``handshakes`` and ``failed_handshakes`` how many of TLS came to their end.
+    ``handshakes`` and ``failed_handshakes`` how many of TLS came to their end, ``untrusted_peers``
+    and ``bad_proxy_headers`` those who came to a listener for proxies and are none, or sent no
+    PROXY header.
     """
 
     noisy: Final = False
@@ -118,6 +120,8 @@ class Site:
         self.websockets = 0
         self.handshakes = 0
         self.failed_handshakes = 0
+        self.untrusted_peers = 0
+        self.bad_proxy_headers = 0
         self.render_problem = render_problem
         self.make_request_id = make_request_id
         self._proxies = proxies
@@ -199,6 +203,14 @@ class Site:
             return _Refused()
         return None
 
+    def drop(self) -> IProtocol:
+        """What drops a connection."""
+        return _Refused()
+
+    def trusts(self, peer: str) -> bool:
+        """Whether ``peer`` (empty for a UNIX socket's) may say for whom it connects."""
+        return self._proxies is not None and self._proxies.trusts(peer)
+
     def acceptableProtocols(self) -> list[bytes]:
         """What an ``ssl:`` endpoint of Twisted's own offers by ALPN."""
         return [b"http/1.1"]
@@ -210,13 +222,36 @@ class Site:
 
     def disconnected(self, channel: Connection) -> None:
         """A channel has lost it."""
+        self._forget(channel)
+        if self.stopping and not self._channels:
+            self._all_gone()
+
+    def _forget(self, channel: Connection) -> None:
         self._channels.discard(channel)
         network = network_of(channel.client_host)
         self._per_network[network] -= 1
         if not self._per_network[network]:
             del self._per_network[network]
-        if self.stopping and not self._channels:
-            self._all_gone()
+
+    def replace(self, channel: Connection, connect: Callable[[], IProtocol]) -> IProtocol:
+        """Have ``connect`` make what takes over the connection of ``channel``, and its place.
+
+        What was admitted before the site began to stop is not refused for that now, but for the
+        network of its client it may be.
+        """
+        self._forget(channel)
+        stopping, self.stopping = self.stopping, False
+        before = set(self._channels) if stopping else set()
+        try:
+            taking_over = connect()
+        finally:
+            self.stopping = stopping
+        if stopping:
+            for new in self._channels - before:
+                new.close_when_idle()
+            if not self._channels:
+                self._all_gone()
+        return taking_over
 
     def drain(self) -> None:
         """Take requests as before, and have each connection end with the one that it carries."""

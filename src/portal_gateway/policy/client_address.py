@@ -48,13 +48,17 @@ class TrustedProxies:
         self._trusts_unix = unix
         self._field = field
 
+    def trusts(self, peer: str) -> bool:
+        """Whether ``peer``, empty for a UNIX socket's, is one of the proxies."""
+        return peer in self._trusted if peer else self._trusts_unix
+
     def passage(self, peer: str, head: RequestHead) -> Passage | GatewayError | None:
         """How a request of ``peer`` (empty for a UNIX socket's) came.
 
         ``None`` where the peer is not trusted, or no field says anything; ``ambiguous_forwarding``
         where there are two answers, or none can be read.
         """
-        if not (peer in self._trusted if peer else self._trusts_unix):
+        if not self.trusts(peer):
             return None
         by_list = self._read(head, _X_FORWARDED_FOR, "forwarded")
         by_elements = self._read(head, _FORWARDED, "x-forwarded-for")

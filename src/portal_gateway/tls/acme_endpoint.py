@@ -56,6 +56,7 @@ class ACMEEndpoint:
     def __init__(self, reactor: Any, settings: AutoCert, within: str) -> None:
         self._reactor = reactor
         self._settings = settings
+        self.within = within
         self._within = serverFromString(reactor, within)
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from portal_gateway import service
+from portal_gateway.config.endpoint_strings import without_proxy
 from portal_gateway.config.loading import ConfigInvalid
 from portal_gateway.config.model import Config, LoggingSection
 from portal_gateway.config.standing import keep_standing
@@ -100,7 +101,7 @@ class Workers:
         """Take every address. Raises ``SystemExit`` for one that cannot be listened on."""
         for address, endpoint in _addresses(self.config):
             try:
-                self.sockets.open(endpoint)
+                self.sockets.open(without_proxy(endpoint))
             except OSError as error:
                 why = error.strerror or error
                 raise SystemExit(f"portal-gateway: cannot listen on {address}: {why}") from None
