@@ -221,7 +221,7 @@ class Served:
         self.clock.advance(0)
         assert self.clock.getDelayedCalls() == []
         assert self.site.connections == 0
-        assert not self.site._per_network
+        assert not self.site._channels._by_network
 
 
 def read_responses(

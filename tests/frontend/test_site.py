@@ -1,4 +1,5 @@
 import json
+from ipaddress import IPv4Network
 
 import pytest
 from twisted.internet.address import UNIXAddress
@@ -14,6 +15,7 @@ from portal_gateway.frontend.deadlines import CROSSING_TIME, LAST_HEAD
 from portal_gateway.frontend.limits import LIMIT_NAMES, OTHER_LIMIT_NAMES, ChannelLimits
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.site import FAREWELL_TIME
+from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.relay.route import Route
 from portal_gateway.testing.transports import connect
 from tests.frontend.serving import GET, HOST, Client, Noting, Served, read_responses
@@ -181,6 +183,90 @@ def test_connections_per_address() -> None:
     again = served.connect()
     served.settle()
     assert again.lost is None
+    served.finish()
+
+
+def still_open(served):
+    served.settle()
+    for link in served.links:
+        link.flush()
+    return [link.client.protocol.lost is None for link in served.links]
+
+
+def test_idle_connections_of_who_has_most_make_room_for_others() -> None:
+    """Who says nothing, or is refused, does not use up what others need."""
+    served = Served(Noting(), connections=6)  # One stands, of 192.0.2.7.
+    for _ in range(5):
+        served.connect("203.0.113.5")
+    served.connect("192.0.2.8")
+    assert still_open(served) == [True, False, True, True, True, True, True]
+    served.send(GET)
+    assert len(served.site.resource.requests) == 1
+    served.connect("192.0.2.9")
+    assert still_open(served) == [True, False, False, True, True, True, True, True]
+    assert served.site.connections == 6
+    assert served.site.limit_hits["connections"] == 2
+    served.connect("203.0.113.5")
+    assert still_open(served)[-1] is False, "who has most gets no more"
+    served.finish()
+
+
+def test_connections_with_a_request_are_not_given_up_for_others() -> None:
+    served = Served(Noting(), connections=4)
+    served.links[0].client.abortConnection()
+    served.links[0].flush()
+    for _ in range(4):
+        served.connect("203.0.113.5")
+        served.send(GET)
+    served.connect("192.0.2.8")
+    assert still_open(served)[1:] == [True] * 4 + [False]
+    # One of them is answered.
+    served.site.resource.requests[2].answer(b"")
+    served.connect("192.0.2.9")
+    assert still_open(served)[1:] == [True, True, False, True, False, True]
+    served.finish()
+
+
+@pytest.mark.parametrize("networks", [4, 5])
+def test_networks_with_equal_shares_keep_them(networks) -> None:
+    served = Served(Noting(), connections=networks)
+    served.links[0].client.abortConnection()
+    served.links[0].flush()
+    for network in range(networks + 2):
+        served.connect(f"2001:db8:0:{network:x}::1")
+    assert still_open(served)[1:] == [True] * networks + [False] * 2
+    served.finish()
+
+
+def test_a_network_of_ipv6_is_one_when_room_is_made() -> None:
+    served = Served(Noting(), connections=5)
+    for number in range(4):
+        served.connect(f"2001:db8::{number + 1:x}")
+    served.connect("192.0.2.8")
+    assert still_open(served) == [True, False, True, True, True, True]
+    served.finish()
+
+
+def test_the_connections_of_trusted_proxies_are_not_given_up() -> None:
+    served = Served(Noting(), connections=4)
+    proxies = TrustedProxies([IPv4Network("203.0.113.0/24")])
+    served.site.use(served.site.limits, served.site.streams.rules, proxies, None)
+    for _ in range(3):
+        served.connect("203.0.113.5")
+    served.connect("192.0.2.8")
+    assert still_open(served) == [True] * 4 + [False]
+    served.finish()
+
+
+def test_a_flood_of_connections_of_a_few_networks_leaves_room() -> None:
+    served = Served(Noting(), connections=200, connections_per_address=50)
+    for number in range(1_000):
+        served.connect(f"203.0.113.{number % 7}")
+    for number in range(20):
+        served.connect(f"198.51.100.{number}")
+        served.send(GET)
+    assert len(served.site.resource.requests) == 20
+    assert sum(still_open(served)) == served.site.connections == 200
     served.finish()
 
 

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from portal_gateway.frontend.deadlines import LAST_HEAD
 from portal_gateway.frontend.peer_host import client_host
-from portal_gateway.frontend.site import Site
+from portal_gateway.frontend.site import Refused, Site
 from portal_gateway.wire.proxy_header import BadProxyHeader, ProxyHeader, read_proxy_header
 
 __all__ = ["ProxiedConnections", "ProxiedReactor"]
@@ -56,7 +56,7 @@ class ProxiedConnections(Factory[Any]):
         if not site.trusts(client_host(addr)):
             site.untrusted_peers += 1
             self.complain("it is not among gateway.trusted_proxies", addr)
-            return site.drop()
+            return Refused()
         # The client's network is counted when it is known.
         return site.refusal(None) or _AwaitedHeader(site, self)
 

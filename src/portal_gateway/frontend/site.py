@@ -2,7 +2,6 @@
 
 import time
 import typing
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Final
@@ -28,6 +27,7 @@ from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.channel import HTTPChannel
 from portal_gateway.frontend.limits import LIMIT_NAMES, OTHER_LIMIT_NAMES, ChannelLimits
+from portal_gateway.frontend.open_connections import OpenConnections
 from portal_gateway.frontend.outlet import Transport
 from portal_gateway.frontend.peer_host import client_host
 from portal_gateway.frontend.request import Request
@@ -38,9 +38,8 @@ from portal_gateway.policy.security_headers import SecurityHeaders
 from portal_gateway.relay.stream_protocol import StreamProtocol
 from portal_gateway.wire.http1_writing import http_date
 from portal_gateway.wire.http_fields import Headers
-from portal_gateway.wire.ip_addresses import network_of
 
-__all__ = ["ChannelLimits", "Connection", "Site"]
+__all__ = ["ChannelLimits", "Connection", "Refused", "Site"]
 
 _log = Logger(__name__)
 
@@ -71,7 +70,7 @@ class Connection(typing.Protocol):
         """Cut it."""
 
 
-class _Refused(StreamProtocol[Transport]):
+class Refused(StreamProtocol[Transport]):
     """A connection above a limit. It is built and dropped rather than not built: a TLS factory has
     to be given a protocol."""
 
@@ -131,8 +130,7 @@ class Site:
         self.stopping = False
         self._on_exchange_end = on_exchange_end
         self._wall_clock = wall_clock
-        self._channels: set[Connection] = set()
-        self._per_network: Counter[str] = Counter()
+        self._channels = OpenConnections()
         self._soon: list[Callable[[], object]] = []
         self._soon_call: IDelayedCall | None = None
         self._date_second = -1
@@ -166,7 +164,7 @@ class Site:
 
     def requests(self) -> Iterator[Request]:
         """All that have no complete answer yet."""
-        for channel in list(self._channels):
+        for channel in self._channels:
             yield from channel.requests()
 
     @property
@@ -190,22 +188,29 @@ class Site:
         limits = self.limits
         host = client_host(addr)
         if self.stopping:
-            return _Refused()
-        if len(self._channels) >= limits.connections:
-            self.limit_hits["connections"] += 1
-            return _Refused()
+            return Refused()
         if (
             limits.connections_per_address is not None
             and host
-            and self._per_network[network_of(host)] >= limits.connections_per_address
+            and self._channels.of(host) >= limits.connections_per_address
         ):
             self.limit_hits["connections_per_address"] += 1
-            return _Refused()
+            return Refused()
+        if len(self._channels) >= limits.connections:
+            self.limit_hits["connections"] += 1
+            if not self._makes_room(host):
+                return Refused()
         return None
 
-    def drop(self) -> IProtocol:
-        """What drops a connection."""
-        return _Refused()
+    def _makes_room(self, host: str) -> bool:
+        """Whether an idle connection of whoever has the most is closed for one from ``host``."""
+        idle = self._channels.to_give_up(host)
+        # The connections of proxies are not those of one client.
+        if idle is None or self.trusts(idle.client_host):
+            return False
+        self._channels.discard(idle)
+        idle.abort()
+        return True
 
     def trusts(self, peer: str) -> bool:
         """Whether ``peer`` (empty for a UNIX socket's) may say for whom it connects."""
@@ -218,20 +223,12 @@ class Site:
     def connected(self, channel: Connection) -> None:
         """A channel has its connection."""
         self._channels.add(channel)
-        self._per_network[network_of(channel.client_host)] += 1
 
     def disconnected(self, channel: Connection) -> None:
         """A channel has lost it."""
-        self._forget(channel)
+        self._channels.discard(channel)
         if self.stopping and not self._channels:
             self._all_gone()
-
-    def _forget(self, channel: Connection) -> None:
-        self._channels.discard(channel)
-        network = network_of(channel.client_host)
-        self._per_network[network] -= 1
-        if not self._per_network[network]:
-            del self._per_network[network]
 
     def replace(self, channel: Connection, connect: Callable[[], IProtocol]) -> IProtocol:
         """Have ``connect`` make what takes over the connection of ``channel``, and its place.
@@ -239,7 +236,7 @@ class Site:
         What was admitted before the site began to stop is not refused for that now, but for the
         network of its client it may be.
         """
-        self._forget(channel)
+        self._channels.discard(channel)
         stopping, self.stopping = self.stopping, False
         before = set(self._channels) if stopping else set()
         try:
@@ -247,7 +244,7 @@ class Site:
         finally:
             self.stopping = stopping
         if stopping:
-            for new in self._channels - before:
+            for new in set(self._channels) - before:
                 new.close_when_idle()
             if not self._channels:
                 self._all_gone()
@@ -257,7 +254,7 @@ class Site:
         """Take requests as before, and have each connection end with the one that it carries."""
         if not self.draining:
             self.draining = True
-            for channel in list(self._channels):
+            for channel in self._channels:
                 channel.drain()
 
     def stop(self, timeout: float = 30.0) -> Deferred[None]:
@@ -275,7 +272,7 @@ class Site:
             self._patience = self.clock.callLater(timeout, self._abort_all)
             farewell = timeout - min(FAREWELL_TIME, timeout / 10)
             self._farewell = self.clock.callLater(farewell, self._say_farewell)
-            for channel in list(self._channels):
+            for channel in self._channels:
                 channel.close_when_idle()
         if not self._channels:
             self._all_gone()
@@ -295,7 +292,7 @@ class Site:
 
     def _abort_all(self) -> None:
         self._patience = None
-        for channel in list(self._channels):
+        for channel in self._channels:
             channel.abort()
 
     def _all_gone(self) -> None:
