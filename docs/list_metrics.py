@@ -37,7 +37,8 @@ Labels have these values:
     ``rate_limit.per_lease`` or ``rate_limit.failed_auth``; ``quotas``;
     ``trusted_proxies`` and ``proxy_header`` (connections to a ``haproxy:`` endpoint that came from
     elsewhere, or without a header);
-    ``key_questions`` (requests that found no place to wait for their keys to be looked up).
+    ``key_questions`` and ``token_keys`` (requests that found no place to wait for their key to be
+    looked up, or for the keys of the tokens' issuer).
 ``relay``
     Host and port of a relay; ``_other`` for all but the first 20.
 ``type``

@@ -34,6 +34,7 @@ from portal_gateway.frontend.readings import (
     of_redis,
     of_relays,
     of_stored_keys,
+    of_tokens,
 )
 from portal_gateway.frontend.redirect import RedirectToHTTPS
 from portal_gateway.frontend.response_stream import StreamRules
@@ -129,6 +130,7 @@ class Gateway(MultiService):
         self._measured.read(of_databases, lambda: self.sources.databases)
         self._measured.read(of_quotas, lambda: self.sources.now.quotas)
         self._measured.read(of_stored_keys, lambda: self.sources.now.stored_keys)
+        self._measured.read(of_tokens, lambda: self.sources.now.tokens)
         self._measured.read(of_certificate, lambda: self._rotation)
         self._measured.read(of_log, lambda: log)
         self._health = HealthReport(

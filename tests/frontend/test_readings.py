@@ -10,6 +10,7 @@ from portal_gateway.frontend.readings import (
     of_redis,
     of_relays,
     of_stored_keys,
+    of_tokens,
 )
 from portal_gateway.relay.lease_pools import PoolFigures
 from portal_gateway.relay.session import State
@@ -115,3 +116,5 @@ def test_a_certificate_is_told_once_there_is_one():
 def test_requests_that_found_no_place_to_wait_for_their_keys_are_told():
     stored = SimpleNamespace(questions=SimpleNamespace(refused=3))
     assert told(of_stored_keys(stored)) == {("limit_hits_total", "key_questions"): 3}
+    tokens = SimpleNamespace(refused=4)
+    assert told(of_tokens(tokens)) == {("limit_hits_total", "token_keys"): 4}

@@ -54,7 +54,7 @@ def _decide(
         return credential
     found: Found | Deferred[Found] | None = None
     if tokens is not None:
-        found = tokens.look_up(credential, now)
+        found = tokens.look_up(credential, now, request.exchange.client_address)
     if found is None:
         entry = keys.find(credential)
         if entry is UNKNOWN_KEY and stored is not None:

@@ -31,10 +31,11 @@ class ChannelLimits(RequestLimits):
     of its header, however slowly it trickles (408). ``idle_timeout``: a connection without a
     request. ``body_rate``: bytes a second that a body has to bring on average over each
     ``body_rate_window`` in which it is being read (408). ``write_stall``: the client has to take
-    what waits for it, at most 128 KiB, in this time. ``connections``: open ones in all,
-    ``connections_per_address``: from one address, None for no limit; what comes above is dropped
-    at once. ``http2_idle_frames``: frames in a row that carry nothing, ``http2_resets``: streams of
-    one connection that are reset by the client or for what it did (`Patience`).
+    what waits for it, at most 128 KiB, in this time. ``connections``: open ones in all, where an
+    idle one may make room; ``connections_per_address``: from one network, None for no limit; what
+    comes above is dropped at once. ``http2_idle_frames``: frames in a row that carry nothing,
+    ``http2_resets``: streams of one connection that are reset by the client or for what it did
+    (`Patience`).
     """
 
     handshake_timeout: float = 10.0

@@ -16,6 +16,7 @@ from portal_gateway.tls.rotation import Rotation
 
 if TYPE_CHECKING:
     from portal_gateway.frontend.stored_keys import StoredKeys
+    from portal_gateway.frontend.tokens import Tokens
     from portal_gateway.store.database import Database, DatabaseFigures
     from portal_gateway.store.redis import RedisScripts
 
@@ -31,6 +32,7 @@ __all__ = [
     "of_reloads",
     "of_sites",
     "of_stored_keys",
+    "of_tokens",
 ]
 
 MOST_RELAYS: Final = 20
@@ -131,6 +133,11 @@ def of_quotas(quotas: QuotaParts) -> Iterator[Reading]:
 def of_stored_keys(stored: "StoredKeys") -> Iterator[Reading]:
     """The requests that found no place to wait for the database."""
     yield Reading("portal_gateway_limit_hits_total", stored.questions.refused, ("key_questions",))
+
+
+def of_tokens(tokens: "Tokens") -> Iterator[Reading]:
+    """The requests that found no place to wait for the issuer's keys."""
+    yield Reading("portal_gateway_limit_hits_total", tokens.refused, ("token_keys",))
 
 
 def of_redis(redis: "RedisScripts") -> Iterator[Reading]:

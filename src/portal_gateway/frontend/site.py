@@ -71,10 +71,10 @@ class Connection(typing.Protocol):
 
 
 class Refused(StreamProtocol[Transport]):
-    """A connection above a limit. It is built and dropped rather than not built: a TLS factory has
-    to be given a protocol."""
+    """A connection above a limit: a TLS factory has to be given a protocol for it."""
 
     def connectionMade(self) -> None:
+        """Drop it."""
         self.transport.abortConnection()
 
 
