@@ -52,7 +52,7 @@ BY_CASE = [
     # What a directory without case takes for an s.
     "/peer/%C5%BFecret/",
 ]
-"""These lead to a lease at a relay that lists it."""
+"""These lead to a lease that is configured or listed: a relay by path is asked for one spelling."""
 
 BY_ID = ["/peer/{id}/", "/peer/{id}/x", "/peer/{hex}/", "/ws/{id}/"]
 """These to a lease at any relay with paths."""
@@ -209,7 +209,7 @@ ELSEWHERE = {
 def leading_to(kind):
     """The spellings that lead to a lease of this kind."""
     leading = {*REACHING}
-    if kind == "listed":
+    if kind != "by http":
         leading |= {*BY_CASE}
     if kind != "origin":
         leading |= {*BY_ID}

@@ -248,23 +248,112 @@ portal:
     [
         ("/peer/agent/x?q", "/base/peer/agent/x?q"),
         ("/peer/agent/", "/base/peer/agent/"),
-        ("/peer/My_agent.v2/", "/base/peer/My_agent.v2/"),
+        ("/peer/my_agent.v2/", "/base/peer/my_agent.v2/"),
         ("/peer/%61gent/", "/base/peer/agent/"),
         ("/peer/%ED%95%9C/", "/base/peer/%ED%95%9C/"),
-        ("/peer/a%2525b/", "/base/peer/a%2525b/"),
-        ("/peer/a%3Fb%23c/", "/base/peer/a%3Fb%23c/"),
-        ("/peer/a;b/", "/base/peer/a%3Bb/"),
-        ("/peer/a%2Bb+c/", "/base/peer/a+b+c/"),
+        ("/peer/a%20b,c/", "/base/peer/a%20b,c/"),
+        # A configured name is asked for as it is spelled, in whichever case it is asked for.
+        ("/peer/My.Tool/", "/base/peer/My.Tool/"),
+        ("/peer/my.tool/", "/base/peer/My.Tool/"),
+        # What a lease has behind its name passes byte for byte.
+        ("/peer/agent/a%252Fb//c%2e/%25/%ED%95%9C", "/base/peer/agent/a%252Fb//c%2e/%25/%ED%95%9C"),
+        ("/peer/agent/a/../b?/../..%252f", "/base/peer/agent/a/../b?/../..%252f"),
     ],
 )
 def test_a_relay_by_path_gets_the_lease_encoded_in_one_way(target, upstream):
-    world = World(AUTH + PATH)
+    world = World(AUTH + PATH + "leases: {My.Tool: {}}\n")
     world.ask(target)
     (origin,) = world.origin.wires
     assert origin.received.startswith(b"GET " + upstream.encode() + b" HTTP/1.1\r\n")
     assert b"\r\nHost: 127.0.0.1:3000\r\n" in origin.received
     origin.send(OK)
     world.reactor.settle()
+    world.stop()
+
+
+UPGRADE = [
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+]
+
+NAMES_WITH_TWO_READINGS = [
+    "s%2565cret",
+    "a%2525b",
+    "100%25",
+    "a+b",
+    "a%2Bb",
+    "a%3Bb",
+    "a;b",
+    "a%3Fb",
+    "a%23b",
+    # Case, as each of several readers folds it.
+    "Secret",
+    "SECRET",
+    "%C5%BFecret",  # a long s
+    "%E2%84%AA",  # the Kelvin sign
+    "stra%C3%9Fe",
+    "t%C4%B1tle",  # an i without a dot
+    "%C4%B0x",
+    # Normalisation.
+    "%EF%BD%93ecret",  # a wide s
+    "%EF%AC%81x",  # a ligature
+    "e%CC%81",
+    "%C2%B2",
+    # What is not seen.
+    "secret%EF%B8%8F",
+    "%E1%85%9Fsecret",
+    # Trimming.
+    "secret%20",
+    "%20secret",
+    "secret.",
+    "...",
+    "secret%E3%80%80",
+    # An id in lower case.
+    "abcdefghijklmnopqrstuvwxyz",
+]
+
+
+@pytest.mark.parametrize("name", NAMES_WITH_TWO_READINGS)
+@pytest.mark.parametrize("space", ["peer", "ws"])
+def test_a_relay_by_path_is_not_asked_for_a_name_with_two_readings(name, space):
+    world = World(AUTH + PATH)
+    fields = UPGRADE if space == "ws" else []
+    assert problem(world.ask(f"/{space}/{name}/x", fields=fields)) in {
+        "lease_not_found",
+        "invalid_path",
+    }
+    assert world.origin.wires == []
+    world.stop()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "%252e%252e/secret/",
+        "..%252fsecret/",
+        ".%252e/secret/",
+        "%252e%252e%252fsecret/",
+        "%252e%252e%255csecret/",
+        "x/%252e/../../secret/",
+        "%25252e%25252e/secret/",
+        "%c0%ae%c0%ae/secret/",
+        "%EF%BC%8E%EF%BC%8E/secret/",
+        "%E2%80%A5/secret/",
+        "%2%65%2%65/secret/",
+        "%252e%252e;x/secret/",
+        "%252e%252e%2520/secret/",
+        "%252e%252e%2500/secret/",
+    ],
+)
+def test_a_relay_by_path_is_not_sent_what_climbs_when_it_is_decoded_again(rest):
+    world = World(AUTH + PATH + "leases: {plain: {url: 'http://127.0.0.1:3000'}}\n")
+    assert problem(world.ask(f"/peer/agent/{rest}")) == "invalid_path"
+    assert world.origin.wires == []
+    # A lease with an address of its own is no neighbour of others.
+    world.ask(f"/peer/plain/{rest}")
+    assert f"GET /{rest} HTTP/1.1\r\n".encode() in world.origin.wires[0].received
     world.stop()
 
 

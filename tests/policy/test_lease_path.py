@@ -1,11 +1,19 @@
 """Which lease a path names: one reading, or a refusal."""
 
+import time
+from urllib.parse import unquote_to_bytes
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from portal_gateway.errors import GatewayError
-from portal_gateway.policy.lease_path import MAX_LEASE_SEGMENT, PeerPath, split_peer_path
+from portal_gateway.policy.lease_path import (
+    MAX_LEASE_SEGMENT,
+    PeerPath,
+    climbs_when_read_again,
+    split_peer_path,
+)
 
 READ = [
     (b"/peer/agent/", "agent", b"/"),
@@ -126,3 +134,70 @@ def test_nothing_that_goes_up_climbs_for_a_reader_who_decodes_and_merges(segment
         name = segment.partition(b";")[0]
         depth += {b"": 0, b".": 0, b"..": -1}.get(name, 1)
         assert depth >= 0
+
+
+@pytest.mark.parametrize(
+    ("target", "climbs"),
+    [
+        (b"/", False),
+        (b"/%252e%252e/x", True),
+        (b"/..%252fx", True),
+        (b"/%25252e%25252e/x", True),
+        (b"/%2525252525252e./x", True),
+        (b"/%c0%ae%c0%ae/x", True),
+        (b"/%e0%80%ae./x", True),
+        (b"/%ef%bc%8e%ef%bc%8e/x", True),
+        ("/\u2025/x".encode(), True),
+        (b"/%ef%bc%85%32e%ef%bc%85%32e/x", True),
+        (b"/%2%65%2%65/x", True),
+        (b"/..%255cx", True),
+        (b"/%252e%252e;a/x", True),
+        (b"/%252e%252e%2520/x", True),
+        (b"/%252e%252e%2500/x", True),
+        # Steps that only a second decoding takes away or adds.
+        (b"/%252e/../x", True),
+        (b"/%252f/../x", True),
+        (b"/a/%252e%252e/x", True),
+        (b"/" + b"%" * 4 + b"32%35" * 4 + b"2e", False),
+        # Nothing of that.
+        (b"/a/../x", False),
+        (b"/a%252fb/%253f", False),
+        (b"/100%25", False),
+        (b"/%ed%95%9c/a.b", False),
+        (b"/%2525252525", False),
+        (b"/x?..%252f%252e%252e", False),
+    ],
+)
+def test_what_climbs_when_it_is_decoded_again(target, climbs):
+    assert climbs_when_read_again(target) == climbs
+
+
+@given(
+    st.lists(st.sampled_from([b".", b"%2e", b"%252e", b"/", b"%2f", b"%252f", b"a", b"%", b"25"]))
+)
+def test_no_reader_who_decodes_to_the_end_climbs(parts):
+    path = b"/" + b"".join(parts)
+    if isinstance(split_peer_path(b"/peer/x" + path), GatewayError) or climbs_when_read_again(path):
+        return
+    for _ in range(6):
+        path = unquote_to_bytes(path)
+        depth = 0
+        for segment in path.split(b"/"):
+            depth += {b"..": -1, b".": 0, b"": 0}.get(segment, 1)
+            assert depth >= 0
+
+
+@pytest.mark.parametrize(
+    "unit", [b"%25", b"%252e/", b"%cc%81", b"%", b"\xcc\x81", b"%2%65", b"../"]
+)
+def test_looking_again_costs_no_more_than_the_length(unit):
+    def seconds(size):
+        target = b"/" + unit * (size // len(unit))
+        best = float("inf")
+        for _ in range(3):
+            began = time.process_time()
+            climbs_when_read_again(target)
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert seconds(100_000) < 12 * max(seconds(10_000), 0.001)

@@ -4,15 +4,16 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 
 from portal_gateway.errors import GatewayError, fault
+from portal_gateway.relay.configured_names import ConfiguredNames
 from portal_gateway.relay.directory import (
     ANSWER_LIFETIME,
     MAX_DEPARTED,
-    MAX_UNKNOWN,
     REFRESH_INTERVAL,
     SEEN_LIFETIME,
-    UNKNOWN_LIFETIME,
+    UNKNOWN_INTERVAL,
     Directory,
 )
+from portal_gateway.relay.slices import SLICE
 from portal_gateway.wire.errors import MalformedPacket
 from portal_gateway.wire.limits import MAX_LEASE_NAME_BYTES
 from portal_gateway.wire.messages import ListedLease, RelayInfo
@@ -51,10 +52,14 @@ class Relay:
         self.open.pop(0).callback(self.info())
 
 
+def names(pins=None, configured=(), origins=()):
+    return ConfiguredNames(pins, origins, configured)
+
+
 def make(*leases, **options):
     clock = Clock()
     relay = Relay(*leases)
-    return clock, relay, Directory(relay.ask, clock, **options)
+    return clock, relay, Directory(relay.ask, clock, names(**options))
 
 
 def result_of(deferred):
@@ -130,7 +135,7 @@ def test_nobody_is_remembered_for_a_second_and_no_longer():
     clock, relay, directory = make()
     assert resolved(directory, "agent") == ["lease_not_found"]
     relay.leases = ((A, "agent"),)
-    clock.advance(UNKNOWN_LIFETIME - 0.01)
+    clock.advance(UNKNOWN_INTERVAL - 0.01)
     assert resolved(directory, "agent") == ["lease_not_found"]
     assert relay.questions == 1
     clock.advance(0.01)
@@ -144,6 +149,93 @@ def test_an_unknown_name_is_known_as_soon_as_any_answer_has_it():
     relay.leases = ((A, "agent"),)
     directory.poll()
     assert resolved(directory, "agent") == [A]
+
+
+def test_made_up_names_cost_one_question_a_second():
+    clock, relay, directory = make((A, "agent"))
+    directory.start()
+    for tenth in range(1, 31):
+        codes = {resolved(directory, f"made-up-{tenth}-{number}")[0] for number in range(20)}
+        assert codes == {"lease_not_found"}
+        assert relay.questions <= 2 + tenth // 10
+        # Who asks for a lease that is there is not concerned.
+        assert resolved(directory, "agent") == [A]
+        clock.advance(0.1)
+    assert directory.figures.unasked == 600 - (relay.questions - 1)
+    # A lease that just came is found within a second, by whoever asks next.
+    relay.leases = ((A, "agent"), (B, "new"))
+    resolved(directory, "made-up")
+    clock.advance(UNKNOWN_INTERVAL)
+    assert resolved(directory, "new") == [B]
+    directory.stop()
+
+
+def test_while_a_question_is_in_flight_its_answer_is_shared():
+    clock, relay, directory = make()
+    directory.poll()
+    relay.silent = True
+    waiting = [resolved(directory, f"name-{number}") for number in range(100)]
+    assert relay.questions == 2
+    relay.leases = ((A, "name-7"),)
+    relay.answer()
+    assert waiting == [[A] if number == 7 else ["lease_not_found"] for number in range(100)]
+    assert directory.figures.unasked == 0
+    clock.advance(0.5)
+    assert resolved(directory, "name-1") == ["lease_not_found"]
+    assert directory.figures.unasked == 1
+
+
+def test_what_went_wrong_with_the_last_question_is_said_until_the_next():
+    clock, relay, directory = make((A, "agent"))
+    directory.poll()
+    relay.failure = fault("relay_unavailable", "gone")
+    assert resolved(directory, "other") == ["relay_unavailable"]
+    assert resolved(directory, "another") == ["relay_unavailable"]
+    assert relay.questions == 2
+    clock.advance(UNKNOWN_INTERVAL)
+    relay.failure = None
+    assert resolved(directory, "other") == ["lease_not_found"]
+
+
+def many(count, name="n{}"):
+    return [(numbered_id(number), name.format(number)) for number in range(count)]
+
+
+def test_a_long_answer_is_indexed_in_several_turns():
+    class CountingClock(Clock):
+        turns = 0
+
+        def callLater(self, *args, **keys):
+            self.turns += 1
+            return super().callLater(*args, **keys)
+
+    clock = CountingClock()
+    relay = Relay(*many(1000))
+    waiting = resolved(Directory(relay.ask, clock), "n999")
+    assert waiting == []
+    clock.advance(0)
+    assert waiting == [numbered_id(999)]
+    assert clock.turns >= 1000 // SLICE
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_relay_that_is_lost_while_its_answer_is_indexed_is_forgotten():
+    clock, relay, directory = make(*many(1000))
+    waiting = resolved(directory, "n1")
+    directory.clear()
+    assert waiting == ["relay_unavailable"]
+    assert clock.getDelayedCalls() == []
+    assert directory.find("n1") is None
+    relay.leases = ((A, "n1"),)
+    assert resolved(directory, "n1") == [A]
+
+
+def test_pins_that_change_while_an_answer_is_indexed_hold_for_it():
+    clock, _relay, directory = make(*many(1000))
+    directory.poll()
+    directory.use(names({"mine": numbered_id(5)}))
+    clock.pump([0] * 20)
+    assert directory.find("mine").id == numbered_id(5)
 
 
 def test_a_waiter_that_gives_up_leaves_the_others_waiting():
@@ -289,8 +381,9 @@ def test_a_pinned_name_that_another_identity_holds_is_a_mismatch(asked):
     clock, relay, directory = make((B, "agent"), pins={"agent": A})
     assert resolved(directory, asked) == ["identity_mismatch"]
     assert directory.figures.usurped == 1
+    assert directory.figures.unasked == 0
     relay.leases = ((B, "agent"), (A, "elsewhere"))
-    clock.advance(UNKNOWN_LIFETIME)
+    clock.advance(UNKNOWN_INTERVAL)
     assert resolved(directory, asked) == [A]
 
 
@@ -305,7 +398,6 @@ def test_a_name_that_nobody_can_have_is_not_asked_for(name):
     _, relay, directory = make()
     assert resolved(directory, name) == ["lease_not_found"]
     assert relay.questions == 0
-    assert directory.figures.unknown_names == 0
 
 
 def test_a_name_that_came_from_bytes_that_are_not_utf8_is_unknown():
@@ -318,16 +410,20 @@ def test_a_name_that_came_from_bytes_that_are_not_utf8_is_unknown():
 
 def test_ten_thousand_strange_names_stay_within_the_bounds(logged):
     strange = [(numbered_id(number), f"\x1b[31m{number}\n") for number in range(10_000)]
-    _clock, relay, directory = make(*strange)
+    clock, relay, directory = make(*strange)
     directory.poll()
+    clock.pump([0] * 200)
     assert directory.figures.leases == 10_000
     assert directory.find("\x1b[31m9999\n").id == strange[9999][0]
     relay.leases = ()
     directory.poll()
-    for number in range(3 * MAX_UNKNOWN):
+    clock.pump([0] * 300)
+    questions = relay.questions
+    for number in range(3000):
         assert resolved(directory, f"made up {number}\r\n") == ["lease_not_found"]
     figures = directory.figures
-    assert figures.unknown_names == MAX_UNKNOWN
+    assert figures.unasked == 2999
+    assert relay.questions == questions + 1
     assert figures.departed_names == MAX_DEPARTED
     assert "\x1b" not in str(logged)
     assert "made up" not in str(logged)
@@ -362,8 +458,11 @@ def test_a_contested_name_is_reported_once_and_by_ids_only(logged):
 
 
 def test_an_invented_multitude_of_contests_is_logged_in_one_short_line(logged):
-    _, _, directory = make(*((numbered_id(number), f"name {number // 2}") for number in range(600)))
+    clock, _, directory = make(
+        *((numbered_id(number), f"name {number // 2}") for number in range(600))
+    )
     directory.poll()
+    clock.pump([0] * 20)
     warnings = [event for event in logged if event["log_namespace"].endswith("directory")]
     assert len(warnings) == 1
     assert len(warnings[0]["ids"]) < 300
@@ -396,10 +495,9 @@ def test_one_look_up_is_cheap_however_many_leases_there_are():
         def casefold(self):
             return Counting(super().casefold())
 
-    _, _, directory = make(
-        *((f"{n:026d}".translate(str.maketrans("0189", "ABCD")), f"n{n}") for n in range(2000))
-    )
+    clock, _, directory = make(*many(2000))
     directory.poll()
+    clock.pump([0] * 20)
     for asked in ("n7", "N7", "nobody", A):
         Counting.hashes = 0
         directory.find(Counting(asked))
@@ -410,13 +508,13 @@ def test_other_pins_hold_for_what_was_listed():
     clock, _, directory = make((A, "agent"), (B, "tool"))
     directory.start()
     assert directory.find("agent").id == A
-    directory.use({"agent": B, "mine": A}, frozenset({"away"}))
+    directory.use(names({"agent": B, "mine": A}, ["away"]))
     assert directory.find("mine").id == A
     assert directory.find("agent").id == B
     assert resolved(directory, "away") == ["lease_offline"]
     clock.advance(REFRESH_INTERVAL)
     assert directory.find("mine").id == A
-    directory.use({}, frozenset())
+    directory.use(names())
     assert directory.find("mine") is None
     assert directory.find("agent").id == A
     directory.stop()

@@ -2,15 +2,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portal_gateway.relay.configured_names import ConfiguredNames
+from portal_gateway.relay.lease_index import LeaseIndex
 from portal_gateway.relay.lease_table import LeaseTable
 from portal_gateway.wire.identity import is_lease_id
+from portal_gateway.wire.lease_names import folded, lenient_form
 from portal_gateway.wire.messages import ListedLease
 
 A, B, C, D = (letter * 26 for letter in "ABCD")
 
 
-def table(*leases, pins=None):
-    return LeaseTable([ListedLease(*lease) for lease in leases], pins)
+def table(*leases, pins=None, origins=(), others=()):
+    index = LeaseIndex()
+    for _ in index.add_all(tuple(ListedLease(*lease) for lease in leases)):
+        pass
+    return LeaseTable(index, ConfiguredNames(pins, origins, others))
 
 
 def found(leases, asked, pins=None):
@@ -37,10 +43,23 @@ def found(leases, asked, pins=None):
         ([(A, "a b/c.d")], "a b/c.d", A),
         ([(A, "日本-агент_ñ")], "日本-агент_ñ", A),
         ([(A, "x" * 300)], "x" * 300, A),
-        # The exact name comes before one that differs in case ...
+        # Of names that some reader takes for one, only the plain one is anybody's ...
         ([(A, "dead"), (B, "DEAD")], "dead", A),
-        ([(A, "dead"), (B, "DEAD")], "DEAD", B),
-        # ... which counts only if it is the only one.
+        ([(A, "dead"), (B, "DEAD")], "DEAD", None),
+        ([(A, "Dead"), (B, "DEAD")], "Dead", None),
+        ([(A, "tool"), (B, "ｔｏｏｌ")], "ｔｏｏｌ", None),
+        ([(A, "tool"), (B, "ｔｏｏｌ")], "tool", A),
+        ([(A, "tool"), (B, "tool\u200b")], "tool\u200b", None),
+        ([(A, "tool"), (B, "tool.")], "tool.", None),
+        ([(A, "tool"), (B, "tool ")], "tool ", None),
+        ([(A, "k"), (B, "\u212a")], "\u212a", None),
+        ([(A, "title"), (B, "tıtle")], "tıtle", None),
+        ([(A, "straße"), (B, "STRASSE")], "straße", None),
+        # ... and each is by itself somebody's, as it is written but for case.
+        ([(B, "ｔｏｏｌ")], "ｔｏｏｌ", B),
+        ([(B, "ｔｏｏｌ")], "tool", None),
+        ([(B, "tool.")], "tool", None),
+        ([(B, "e\u0301")], "É", B),
         ([(A, "dead")], "Dead", A),
         ([(A, "straße")], "STRASSE", A),
         ([(A, "ΑΓΓΕΛΟΣ")], "αγγελος", A),
@@ -50,7 +69,7 @@ def found(leases, asked, pins=None):
         ([(A, "agent"), (B, "agent")], "agent", None),
         ([(A, "agent"), (B, "agent")], "Agent", None),
         ([(A, "agent"), (B, "agent"), (C, "agent")], "agent", None),
-        ([(A, "agent"), (B, "agent"), (C, "Agent")], "Agent", C),
+        ([(A, "agent"), (B, "agent"), (C, "Agent")], "Agent", None),
         ([(A, "agent"), (B, "agent")], A, A),
         # The same lease twice is one lease.
         ([(A, "agent"), (A, "agent")], "agent", A),
@@ -61,6 +80,7 @@ def found(leases, asked, pins=None):
         ([(B, A.lower())], A, None),
         ([(B, A)], A.lower(), None),
         ([(B, A.lower())], A.lower(), B),
+        ([(A,), (B, A.lower())], A.lower(), None),
         ([(B, A)], B, B),
         ([(A, A)], A, A),
         ([(B, "A" * 25)], "A" * 25, B),
@@ -89,8 +109,11 @@ def test_who_is_found(leases, asked, expected):
         ({"agent": A}, [(A,)], "Agent", A),
         ({"agent": A}, [(A, "AGENT")], "Agent", A),
         ({"agent": A}, [(B, "agent")], "Agent", None),
-        ({"agent": A}, [(A,), (B, "AGENT")], "Agent", None),
-        ({"agent": A}, [(A,), (B, "AGENT")], "AGENT", B),
+        ({"agent": A}, [(A,), (B, "AGENT")], "Agent", A),
+        ({"agent": A}, [(A,), (B, "AGENT")], "AGENT", A),
+        ({"agent": A}, [(B, "AGENT")], "AGENT", None),
+        ({"agent": A}, [(A,), (B, "agent.")], "agent.", None),
+        ({"Agent": A}, [(A,), (B, "agent")], "agent", A),
         ({"agent": A, "AGENT": B}, [(A,), (B,)], "Agent", None),
         ({"agent": A, "AGENT": A}, [(A,)], "Agent", A),
         # The configuration may call a lease whatever it likes.
@@ -102,23 +125,61 @@ def test_pins_decide(pins, leases, asked, expected):
     assert found(leases, asked, pins) == expected
 
 
+@pytest.mark.parametrize(
+    ("leases", "asked", "expected"),
+    [
+        # No listed lease is a configured origin.
+        ([(B, "tool")], "tool", None),
+        ([(B, "Tool")], "Tool", None),
+        ([(B, "tool.")], "tool.", None),
+        ([(B, "Tool")], B, B),
+        # Another configured name is whoever has it, in any case.
+        ([(B, "Other")], "other", B),
+        ([(B, "Other"), (C, "OTHER")], "other", None),
+        ([(B, "Other"), (C, "other")], "OTHER", C),
+        ([(B, "other.")], "other.", None),
+        ([(B, "other."), (C, "other")], "other", C),
+    ],
+)
+def test_configured_names_are_theirs_or_nobodys(leases, asked, expected):
+    lease = table(*leases, origins=["tool"], others=["tool", "other"]).find(asked)
+    assert (lease and lease.id) == expected
+
+
+def test_two_pins_that_are_alike_are_nobodys():
+    for other in ("AGENT", "agent."):
+        made = table((A,), (B,), pins={"agent": A, other: B})
+        assert made.find("agent") is made.find(other) is None
+
+
 def test_the_empty_name_cannot_be_pinned():
     with pytest.raises(ValueError, match="empty"):
-        LeaseTable((), {"": A})
+        ConfiguredNames({"": A})
 
 
 def test_it_tells_whose_pinned_name_is_usurped_and_which_names_are_contested():
     leases = [(B, "agent"), (C, "two"), (D, "two"), (A, "Two")]
     made = table(*leases, pins={"agent": "E" * 26, "other": B})
     assert made.usurped == {"agent": B}
-    assert made.contested == ((C, D),)
+    assert {form: contest.ids for form, contest in made.index.contested.items()} == {
+        "two": {A, C, D}
+    }
     assert len(made) == 4
     assert table((A, ""), (B, "agent"), pins={"agent": A}).usurped == {}
+    assert table((B, "Agent"), pins={"agent": A}).usurped == {}
+    assert table((B, "Agent"), (C, "agent"), pins={"agent": A}).usurped == {"agent": C}
 
 
 @pytest.mark.parametrize(
     ("asked", "pinned"),
-    [("agent", "agent"), ("Agent", "agent"), ("AGENT", None), (A, None), ("nobody", None)],
+    [
+        ("agent", "agent"),
+        ("Agent", "agent"),
+        ("AGENT", "agent"),
+        (A, None),
+        ("agent.", None),
+        ("nobody", None),
+    ],
 )
 def test_which_pinned_name_decides(asked, pinned):
     made = table((B, "AGENT"), pins={"agent": B})
@@ -126,14 +187,19 @@ def test_which_pinned_name_decides(asked, pinned):
 
 
 def test_addresses_are_ids_and_names_without_case():
-    assert table((A, "Agent"), (B, C), (C,), pins={"P": D}).addresses() == {A, B, C, "agent", "p"}
+    index = table((A, "Agent"), (B, C), (C,), (D, "tool"), ("E" * 26, "TOOL")).index
+    addresses = list(index.addresses())
+    assert sorted(addresses) == [A, B, C, D, "E" * 26, "agent", "tool"]
+    assert all(index.has(address) for address in addresses)
+    assert not index.has("nobody")
 
 
 some_ids = st.sampled_from([A, B, C, D])
 texts = st.one_of(
     some_ids,
     some_ids.map(str.lower),
-    st.sampled_from(["", "agent", "Agent", "AGENT", "straße", "STRASSE", "ſ", "s", "S", "K", "k"]),
+    st.sampled_from(["", "agent", "Agent", "AGENT", "agent.", "ａgent", "agent\u200b"]),
+    st.sampled_from(["straße", "STRASSE", "ſ", "s", "S", "\u212a", "k", "é", "e\u0301"]),
     st.text(max_size=3),
 )
 listings = st.lists(st.tuples(some_ids, texts), max_size=8)
@@ -148,44 +214,42 @@ def test_nobody_is_found_who_is_not_entitled_to_what_was_asked(listing, pins, as
     names = {}
     for lease_id, name in listing:
         names.setdefault(lease_id, name)
-    if asked in pins:
-        expected = pins[asked] if pins[asked] in names else None
-        assert (lease and lease.id) == expected
-        return
-    if is_lease_id(asked):
+    if is_lease_id(asked) and asked not in pins:
         assert (lease and lease.id) == (asked if asked in names else None)
         return
     if not asked:
         assert lease is None
         return
-    open_names = {
+    form = lenient_form(asked)
+    pinned = {pins[name] for name in pins if lenient_form(name) == form}
+    if pinned:
+        # A name that folds to a pinned one is that one; what is only like it is nobody's.
+        same = any(folded(name) == folded(asked) for name in pins if lenient_form(name) == form)
+        assert lease is None or (same and {lease.id} == pinned)
+        return
+    alike = {
         lease_id: name
         for lease_id, name in names.items()
-        if name and name not in pins and not is_lease_id(name)
+        if name and not is_lease_id(name) and lenient_form(name) == form
     }
-    exact = {lease_id for lease_id, name in open_names.items() if name == asked}
-    folded = {
-        lease_id for lease_id, name in open_names.items() if name.casefold() == asked.casefold()
-    } | {
-        lease_id
-        for name, lease_id in pins.items()
-        if name.casefold() == asked.casefold() and not is_lease_id(name)
-    }
-    entitled = exact or folded
-    expected = entitled if len(entitled) == 1 and entitled <= names.keys() else set()
-    assert ({lease.id} if lease else set()) == expected
+    if len(alike) > 1:
+        alike = {lease_id: name for lease_id, name in alike.items() if name == form == asked}
+    ((only, name),) = alike.items() if len(alike) == 1 else ((None, ""),)
+    if folded(name) != folded(asked) or asked.upper() in names:
+        only = None
+    assert (lease and lease.id) == only
 
 
 @settings(max_examples=200)
 @given(listings, listings, pinnings, texts)
 def test_what_others_publish_never_changes_who_is_found_only_whether(mine, theirs, pins, asked):
-    """Another publisher can at most make a name ambiguous or be found by its own exact name."""
+    """Another publisher can at most make a name ambiguous, or be found by its own plain name."""
     alone = found(mine, asked, pins)
     others = [lease for lease in theirs if lease[0] not in {lease_id for lease_id, _ in mine}]
     together = found(mine + others, asked, pins)
     if alone is not None and together != alone:
         # The first name of an id counts.
-        assert together is None or dict(others[::-1])[together] == asked
+        assert together is None or dict(others[::-1])[together] == asked == lenient_form(asked)
         assert asked not in pins
         assert not is_lease_id(asked)
 
@@ -203,6 +267,7 @@ def test_what_others_publish_never_changes_who_is_found_only_whether(mine, their
         ([(A, "agent")], {A: A}, A, (A, "agent")),
         # A name that means another identity is none of its names ...
         ([(A, "agent")], {"agent": B}, A, (A,)),
+        ([(A, "AGENT")], {"agent": B}, A, (A,)),
         # ... but one that several claim is: rules about it hold for each of them.
         ([(A, "agent"), (B, "agent")], {}, A, ("agent", A)),
         # What has the shape of an id is no name.

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from portal_gateway.config.model import LeaseSection
 from portal_gateway.errors import GatewayError, fault
+from portal_gateway.relay.configured_names import ConfiguredNames
 from portal_gateway.relay.directory import Directory
 from portal_gateway.relay.lease_pools import MAX_POOLS
 from portal_gateway.relay.origins import HTTPRelay, HTTPRelayURL
@@ -68,7 +69,7 @@ class FakeRelay:
         self.failure = None
         self.questions = 0
         self.session = FakeSession()
-        self.directory = Directory(self.ask, clock, pins)
+        self.directory = Directory(self.ask, clock, ConfiguredNames(pins))
         self.relay = Relay(self.session, self.directory, FakePool)
 
     def ask(self):
@@ -260,15 +261,15 @@ class HTTPRelayTests(SynchronousTestCase):
 
     def test_a_path_for_each_lease_and_one_pool(self):
         router = Router({}, [], [self.by_path])
-        route = router.find("a/b c")
+        route = router.find("b c")
         self.assertEqual(route.pool.lease_id, "::1")
-        self.assertEqual(said(route), (b"[::1]", b"/base/peer/a%2Fb%20c", True))
+        self.assertEqual(said(route), (b"[::1]", b"/base/peer/b%20c", True))
         self.assertIs(router.find("other").pool, route.pool)
 
     def test_the_next_relay_takes_what_the_first_cannot_have(self):
         router = Router({}, [], [self.by_host, self.by_path])
         self.assertEqual(router.find("agent").pool.lease_id, "agent.a.example")
-        self.assertEqual(router.find("My_Agent").base, b"/base/peer/My_Agent")
+        self.assertEqual(router.find("my_agent").base, b"/base/peer/my_agent")
 
     def test_a_relay_that_lists_the_lease_comes_first(self):
         listing = FakeRelay(self.clock, listed("agent"))
@@ -344,7 +345,7 @@ class HTTPRelayTests(SynchronousTestCase):
 
     def test_without_a_list_a_lease_is_known_by_the_name_that_was_asked_for(self):
         router = Router({}, [], [self.by_host, self.by_path])
-        for name in ("agent", "My_Agent"):
+        for name in ("agent", "my_agent"):
             route = router.find(name)
             self.assertEqual((route.names, route.hides_names), ((name,), False))
 
@@ -358,9 +359,36 @@ class HTTPRelayTests(SynchronousTestCase):
         route = router.find(pinned)
         self.assertEqual((route.names, route.hides_names), (("Pinned", pinned), True))
 
+    def test_by_path_a_configured_name_is_asked_for_as_it_is_spelled(self):
+        leases = {"Secret": LeaseSection(), "a%b": LeaseSection(), "ｗide": LeaseSection()}
+        router = Router({}, [], [self.by_path], leases)
+        for asked in ("Secret", "secret", "SECRET"):
+            route = router.find(asked)
+            self.assertEqual((route.base, route.names), (b"/base/peer/Secret", ("Secret",)))
+        # Those that a reader could take for another are not asked for, however they are spelled.
+        for asked in ("a%b", "A%B", "ｗide", "wide", "secret.", "Tool"):
+            self.fails(router.find(asked), "lease_not_found")
+
+    def test_a_name_like_a_configured_one_is_nobodys(self):
+        mine, stranger = listed("my-agent"), listed("My-Agent")
+        for other in ("ｍy-agent", "my-agent.", " my-agent", "my-agent\u034f", "ＭＹ-AGENT"):
+            listing = FakeRelay(self.clock, mine, stranger, listed(other), listed("TOOL"))
+            listing.relay.start()
+            leases = {"my-agent": LeaseSection(identity=mine.id), "tool": LeaseSection()}
+            listing.directory.use(ConfiguredNames({"my-agent": mine.id}, ["tool"]))
+            origin = FakePool("origin")
+            router = Router({"tool": origin}, [listing.relay], [self.by_host], leases)
+            for asked in ("my-agent", "My-Agent", "MY-AGENT"):
+                self.assertEqual(router.find(asked).key, mine.id)
+            for asked in ("tool", "Tool", "TOOL"):
+                self.assertIs(router.find(asked).pool, origin)
+            self.fails(router.find(other), "lease_not_found")
+            # By its id a stranger is reached, and has no name that the configuration gave away.
+            self.assertEqual(router.find(stranger.id).names, (stranger.id,))
+
     def test_closing_closes_every_pool(self):
         router = Router({}, [], [self.by_host, self.by_path])
-        pools = [router.find(name).pool for name in ("agent", "other", "My_Agent")]
+        pools = [router.find(name).pool for name in ("agent", "other", "my_agent")]
         self.by_host.close()
         self.by_path.close()
         self.assertTrue(all(pool.closed for pool in pools))

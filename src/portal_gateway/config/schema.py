@@ -65,6 +65,7 @@ from portal_gateway.config.times import duration
 from portal_gateway.config.tls_section import TLS, check_listeners
 from portal_gateway.config.upstream_tls_section import UPSTREAM_TLS
 from portal_gateway.config.workers_section import check_processes, workers
+from portal_gateway.wire.lease_names import lenient_form
 
 __all__ = ["CONFIG"]
 
@@ -122,11 +123,25 @@ def _one_way_only(lease: LeaseSection, value: Value) -> None:
         )
 
 
+def _leases_have_names_of_their_own(config: Config, value: Value) -> None:
+    if not config.leases:
+        return
+    first: dict[str, Value] = {}
+    for entry in value.at("leases").entries():
+        earlier = first.setdefault(lenient_form(entry.key.text().text), entry.key)
+        if earlier is not entry.key:
+            entry.key.refuse(
+                f"the same name as on line {earlier.line}, but for case or characters that some"
+                " readers take for the same"
+            )
+
+
 def _check_all(config: Config, value: Value) -> None:
     if not config.lease_acl and config.lease_acl_default == "deny":
         written = value.at("lease_acl_default")
         if written is not value:
             written.refuse("without a rule in lease_acl every key may use every lease")
+    _leases_have_names_of_their_own(config, value)
     overrides_name_keys(config, value)
     lease_acl_names_keys(config, value)
     check_quotas(config, value)

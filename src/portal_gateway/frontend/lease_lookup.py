@@ -12,9 +12,12 @@ from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.request import Request
+from portal_gateway.policy.lease_path import climbs_when_read_again
 from portal_gateway.relay.route import Route
 
 __all__ = ["look_up", "route_of"]
+
+_CLIMBS = "decoded again, the path's dot segments would climb out of the lease at the relay"
 
 
 def look_up(
@@ -36,8 +39,12 @@ def look_up(
 
 
 def _note(route: Route, request: Request) -> GatewayError | None:
-    request.route = route
     exchange = request.exchange
+    target = exchange.upstream_target
+    if route.base and target is not None and climbs_when_read_again(target):
+        request.route = fault("invalid_path", _CLIMBS)
+    else:
+        request.route = route
     exchange.lease = route.names[0]
     exchange.lease_is_known = True
     exchange.lease_names = route.names

@@ -84,6 +84,8 @@ def of_relays(router: Router) -> Iterator[Reading]:
         shown.setdefault(name, []).append(relay)
     for name, those in shown.items():
         yield from _of_relay((name,), those)
+    unasked = sum(relay.directory.figures.unasked for relay in relays)
+    yield Reading("portal_gateway_limit_hits_total", unasked, ("relay.unknown_leases",))
     pools = router.pool_figures
     for kind, count in (
         ("idle", pools.idle),

@@ -11,7 +11,13 @@ from urllib.parse import unquote_to_bytes
 
 from portal_gateway.errors import GatewayError, fault
 
-__all__ = ["MAX_LEASE_SEGMENT", "PeerPath", "refuse_lease_target", "split_peer_path"]
+__all__ = [
+    "MAX_LEASE_SEGMENT",
+    "PeerPath",
+    "climbs_when_read_again",
+    "refuse_lease_target",
+    "split_peer_path",
+]
 
 MAX_LEASE_SEGMENT = 1024
 """Bytes of a lease segment as sent: a name of 256 bytes, each percent-encoded, and some room."""
@@ -28,6 +34,31 @@ _ENCODED_SEPARATOR = re.compile(rb"%(?:2f|5c)", re.IGNORECASE)
 
 _MAY_CLIMB = re.compile(rb"\.\.|%2e|\.%", re.IGNORECASE)
 """What every path that climbs must hold; most paths do not, and are not looked at any closer."""
+
+_READ_AGAIN = re.compile(rb"%(?:25|[c-f][0-9a-f]|(?![0-9a-f]{2}))|[\x80-\xff]", re.IGNORECASE)
+"""What every path holds that a second decoding changes, or a normalisation of Unicode."""
+
+_ROUNDS = 4
+"""Decodings after the first. A path that could be decoded further is refused: no client writes one,
+and trying on would cost the square of it."""
+
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+_PERCENT_OF_PERCENT = re.compile(rb"%(?:25)+")
+
+_OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]")
+"""Characters in more bytes of UTF-8 than they need, which some decoders take (RFC 3629, 3)."""
+
+_WIDE = str.maketrans(
+    dict.fromkeys("\uff0e\ufe52\u2024", ".")
+    | dict.fromkeys("\u2025\ufe30", "..")
+    | dict.fromkeys("\uff0f\u2044\u2215", "/")
+    | dict.fromkeys("\uff3c\ufe68", "\\")
+    | dict.fromkeys("\uff1b\ufe54\ufe14\u037e", ";")
+    | dict.fromkeys("\uff05\ufe6a", "%")
+)
+"""Characters that NFKC, or a reader's best fit, takes for those that a path is split by. A table:
+normalising a long path could cost the square of its length."""
 
 
 class PeerPath:
@@ -73,6 +104,78 @@ def refuse_lease_target(target: bytes) -> GatewayError | None:
     return _refusal(target, path, path[1:])
 
 
+def climbs_when_read_again(target: bytes) -> bool:
+    """Whether a reader that decodes a target behind the lease more than once could climb out of it.
+
+    Where many leases are below one path, as at a relay that is asked by path, such a reader would
+    come from one lease to another. So dot segments that only a second decoding brings about are
+    refused, and so is what climbs once it is decoded to the end. Overlong and wide forms of dots
+    and slashes count as what they stand for.
+    """
+    path = target.partition(b"?")[0]
+    if _READ_AGAIN.search(path) is None:
+        return False
+    once = _decoded(path)
+    read = once
+    for _ in range(_ROUNDS):
+        before = read
+        # A chain of encoded percent signs is decoded at once, and so in linear time.
+        read = _narrow(_decoded(_PERCENT_OF_PERCENT.sub(b"%", read)))
+        if read == before:
+            break
+    else:
+        return True
+    if b"." not in read:
+        return False
+    names = _names(read)
+    return _dots(names) > _dots(_names(once)) or _is_above(names)
+
+
+def _decoded(text: bytes) -> bytes:
+    # In `unquote_to_bytes` each broken escape raises an error of its own.
+    return _ESCAPE.sub(_of_escape, text)
+
+
+def _of_escape(found: re.Match[bytes]) -> bytes:
+    return bytes((int(found[1], 16),))
+
+
+def _narrow(text: bytes) -> bytes:
+    if text.isascii():
+        return text
+    known = _OVERLONG.sub(_of_overlong, text).decode("utf-8", "surrogateescape")
+    return known.translate(_WIDE).encode("utf-8", "surrogateescape")
+
+
+def _of_overlong(found: re.Match[bytes]) -> bytes:
+    *_, before, last = found[0]
+    return bytes([(before & 0x3F) << 6 & 0xFF | last & 0x3F])
+
+
+def _names(path: bytes) -> list[bytes]:
+    """The segments of a decoded path without parameters, ends of C strings and space around."""
+    return [
+        segment.partition(b";")[0].partition(b"\0")[0].strip()
+        for segment in path.replace(b"\\", b"/").split(b"/")
+    ]
+
+
+def _dots(names: list[bytes]) -> int:
+    return names.count(b".") + names.count(b"..")
+
+
+def _is_above(names: list[bytes]) -> bool:
+    depth = 0
+    for name in names:
+        if name == b"..":
+            depth -= 1
+            if depth < 0:
+                return True
+        elif name not in {b"", b"."}:
+            depth += 1
+    return False
+
+
 def _refusal(target: bytes, path: bytes, rest: bytes) -> GatewayError | None:
     if _FORBIDDEN.search(target) is not None or _ENCODED_CONTROL.search(path) is not None:
         return fault("invalid_path", "the path holds a control byte, a space, a # or a backslash")
@@ -113,13 +216,5 @@ def _climbs(rest: bytes) -> bool:
 
 
 def _ends_above(path: bytes) -> bool:
-    depth = 0
-    for segment in path.split(b"/"):
-        name = unquote_to_bytes(segment).partition(b";")[0]
-        if name == b"..":
-            depth -= 1
-            if depth < 0:
-                return True
-        elif name not in {b"", b"."}:
-            depth += 1
-    return False
+    names = [unquote_to_bytes(segment).partition(b";")[0] for segment in path.split(b"/")]
+    return _is_above(names)

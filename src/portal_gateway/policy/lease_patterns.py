@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
-from portal_gateway.wire.lease_names import folded, is_exact, normal_pattern
+from portal_gateway.wire.lease_names import caseless, folded, is_exact, normal_pattern
 
 __all__ = ["PatternIndex", "matches"]
 
@@ -89,7 +89,7 @@ class PatternIndex(Generic[T]):
         if found:
             return found
         most = 0
-        for name in {name.casefold() for name in names}:
+        for name in {caseless(name) for name in names}:
             for pattern in self._candidates(name):
                 if pattern.length >= most and (
                     pattern.expression is None or pattern.expression.fullmatch(name) is not None

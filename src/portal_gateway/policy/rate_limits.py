@@ -21,6 +21,7 @@ from portal_gateway.exchange import Caller
 from portal_gateway.policy.lease_patterns import PatternIndex
 from portal_gateway.policy.request_limits import Limit, NamedLimit, Prepare, RequestLimits
 from portal_gateway.policy.token_bucket import Bucket, BucketTable
+from portal_gateway.wire.lease_names import folded
 
 __all__ = ["RateLimits", "Tables"]
 
@@ -106,7 +107,7 @@ class RateLimits:
         self, key_id: str, digest: bytes, plan: str, names: tuple[str, ...], hides_names: bool
     ) -> RequestLimits | None:
         tables = self._tables
-        lease = names[0] if names else ""
+        lease = folded(names[0]) if names else ""
         found = (
             ("global", "", tables.everything, self._everything),
             ("key", key_id, tables.keys, self._per_key.of(key_id, digest, plan)),

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.connection import RelayConnection
+from portal_gateway.relay.slices import in_slices
 from portal_gateway.relay.substream import Substream
 from portal_gateway.wire.errors import WireError
 from portal_gateway.wire.identity import Credential
@@ -31,10 +32,10 @@ from portal_gateway.wire.messages import (
     ResponseCode,
     lease_delete_request,
     lease_update_request,
-    read_relay_info,
     read_response_code,
     relay_info_request,
 )
+from portal_gateway.wire.relay_lists import relay_info_steps
 
 __all__ = ["ANSWER_TIMEOUT", "ask_relay_info", "delete_lease", "packet_fault", "update_lease"]
 
@@ -48,7 +49,13 @@ Answer = TypeVar("Answer")
 
 def ask_relay_info(connection: RelayConnection, clock: IReactorTime) -> Deferred[RelayInfo]:
     """Ask the relay for its identity and its live leases. May be cancelled."""
-    return _ask(connection, clock, relay_info_request(), MAX_RELAY_INFO_PACKET, read_relay_info)
+
+    def read(received: Packet) -> Deferred[RelayInfo]:
+        # Only reading the list costs time that grows with it, and that is done in slices.
+        return in_slices(relay_info_steps(received), clock)
+
+    packet = _ask(connection, clock, relay_info_request(), MAX_RELAY_INFO_PACKET, _relay_info)
+    return packet.addCallback(read).addErrback(_wire_error_is_packet_fault)
 
 
 def update_lease(
@@ -81,6 +88,17 @@ def packet_fault(error: WireError) -> GatewayError:
     raised = fault("relay_protocol_error", f"The relay broke the control protocol: {error}")
     raised.__cause__ = error
     return raised
+
+
+def _relay_info(packet: Packet) -> Packet:
+    return packet
+
+
+def _wire_error_is_packet_fault(failure: Failure) -> RelayInfo:
+    error = failure.value
+    if isinstance(error, WireError):
+        raise packet_fault(error)
+    failure.raiseException()
 
 
 def _lease_updated(packet: Packet) -> ResponseCode:

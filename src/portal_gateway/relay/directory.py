@@ -1,17 +1,22 @@
-"""The live leases of one relay, as its own answers tell: who may be reached under which name
-right now.
+"""The live leases of one relay, by the relay's own answers.
 
-The relay is asked every few seconds, and at once for a name that its last answer did not have.
-There is at most one question in flight and everybody who waits shares its answer, so strangers
-who ask for made-up names cost the relay one conversation after the other, never many at a time.
+The relay is asked every few seconds, and for a name that its last answer did not have: for such
+names at most once in UNKNOWN_INTERVAL, since the whole list comes with each answer. There is at
+most one question in flight and everybody who waits shares its answer. A name that is asked for
+before the next question is due is answered at once, by the last answer: nobody is made to wait by
+somebody who asks for made-up names, and a lease that just came is found within UNKNOWN_INTERVAL.
+An answer is indexed in slices, so that a long one does not hold the reactor.
+
 Which lease a name means is decided in ``lease_table``; this module decides how long an answer is
 believed, and what is said about a name that nobody has.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from heapq import nsmallest
+from itertools import chain
+from typing import NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionClosed
@@ -21,19 +26,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from portal_gateway.errors import GatewayError, fault
+from portal_gateway.relay.configured_names import ConfiguredNames
+from portal_gateway.relay.lease_index import LeaseIndex
 from portal_gateway.relay.lease_table import LeaseTable
+from portal_gateway.relay.slices import in_slices
 from portal_gateway.wire.errors import WireError
-from portal_gateway.wire.identity import is_lease_id
+from portal_gateway.wire.lease_names import lenient_form
 from portal_gateway.wire.limits import MAX_LEASE_NAME_BYTES
 from portal_gateway.wire.messages import ListedLease, RelayInfo
 
 __all__ = [
     "ANSWER_LIFETIME",
     "MAX_DEPARTED",
-    "MAX_UNKNOWN",
     "REFRESH_INTERVAL",
     "SEEN_LIFETIME",
-    "UNKNOWN_LIFETIME",
+    "UNKNOWN_INTERVAL",
     "Directory",
     "DirectoryFigures",
 ]
@@ -44,13 +51,10 @@ REFRESH_INTERVAL = 5.0
 ANSWER_LIFETIME = 15.0
 """Seconds an answer is believed: two refreshes may fail before every lease of it is forgotten."""
 
-UNKNOWN_LIFETIME = 1.0
-"""Seconds that "nobody has this name" is remembered: short enough not to delay a lease that just
-came."""
-
-MAX_UNKNOWN = 1024
-"""Unknown names remembered at once. Names are bounded by MAX_LEASE_NAME_BYTES, and with both, so is
-their memory."""
+UNKNOWN_INTERVAL = 1.0
+"""Seconds between two questions for names that the last answer does not have: short enough not to
+delay a lease that just came, long enough for an answer of ten thousand leases, which costs 0.2 s of
+CPU in slices."""
 
 SEEN_LIFETIME = 300.0
 """Seconds for which a lease that left is offline (503) rather than unknown (404)."""
@@ -73,54 +77,59 @@ class DirectoryFigures:
     skipped: int
     contested: int
     usurped: int
-    unknown_names: int
+    unasked: int
     departed_names: int
     questions: int
     answered_at: float | None
     last_error: str | None
 
 
+class _Indexed(NamedTuple):
+    """An answer, its index, and the addresses of the answer before that it does not have."""
+
+    info: RelayInfo
+    leases: LeaseIndex
+    departed: list[str]
+    contests: frozenset[frozenset[str]]
+
+
 class Directory:
     """The leases that one relay lists.
 
-    ``ask`` puts the question and has its own time limit; ``pins`` maps names to the only lease id
-    each may mean; ``configured`` holds further names that the configuration knows, so that they
-    are offline rather than unknown while they are away. Stranger's names are never logged, only
-    ids.
+    ``ask`` puts the question and has its own time limit. ``configured`` are the names that the
+    configuration knows: what they mean, and that they are offline rather than unknown while they
+    are away. Strangers' names are never logged, only ids.
     """
 
     def __init__(
         self,
         ask: Callable[[], Deferred[RelayInfo]],
         clock: IReactorTime,
-        pins: Mapping[str, str] | None = None,
-        *,
-        configured: Set[str] = frozenset(),
+        configured: ConfiguredNames | None = None,
     ) -> None:
         self._ask = ask
         self._clock = clock
-        self._pins = dict(pins or {})
-        self._configured = configured
-        self._listed: Sequence[ListedLease] = ()
-        self._table = LeaseTable((), self._pins)
+        self._configured = configured or ConfiguredNames()
+        # The last answer, also once it is not believed any more.
+        self._seen = LeaseIndex()
+        self._table = LeaseTable(LeaseIndex(), self._configured)
         self._skipped = 0
         self._answered_at: float | None = None
         self._believed_until = float("-inf")
         self._last_error: str | None = None
         self._questions = 0
-        self._question: Deferred[RelayInfo] | None = None
+        self._question: Deferred[_Indexed] | None = None
         self._waiting: dict[Deferred[None], None] = {}
-        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._asked_for_unknown = float("-inf")
+        self._unasked = 0
         self._departed: OrderedDict[str, float] = OrderedDict()
         self._polling: LoopingCall | None = None
-        self._reported: tuple[object, object] = ((), {})
+        self._reported: tuple[object, object] = (frozenset(), {})
 
-    def use(self, pins: Mapping[str, str], configured: Set[str]) -> None:
+    def use(self, configured: ConfiguredNames) -> None:
         """Let names mean what another configuration says."""
         self._configured = configured
-        if pins != self._pins:
-            self._pins = dict(pins)
-            self._table = LeaseTable(self._listed, self._pins)
+        self._table = LeaseTable(self._table.index, configured)
 
     # Life.
 
@@ -148,12 +157,10 @@ class Directory:
 
         An answer that is still under way is not waited for. The leases count as seen until now.
         """
-        self._remember_departed(self._table.addresses())
-        self._listed = ()
-        self._table = LeaseTable((), self._pins)
+        self._table = LeaseTable(LeaseIndex(), self._configured)
         self._skipped = 0
         self._believed_until = float("-inf")
-        self._unknown.clear()
+        self._asked_for_unknown = float("-inf")
         question, self._question = self._question, None
         if question is not None:
             question.cancel()
@@ -173,7 +180,8 @@ class Directory:
         return self._table.names_of(lease)
 
     def resolve(self, name: str) -> Deferred[ListedLease]:
-        """The lease that ``name`` (or id) means; asks the relay about a name that it did not list.
+        """The lease that ``name`` (or id) means; asks the relay about a name that it did not list,
+        unless it was asked about one within UNKNOWN_INTERVAL.
 
         Fails with a GatewayError: ``lease_not_found``; ``lease_offline`` for a lease that is
         configured or was seen within SEEN_LIFETIME; ``identity_mismatch`` when a pinned name is
@@ -183,8 +191,15 @@ class Directory:
         lease = self.find(name)
         if lease is not None:
             return succeed(lease)
-        if not name or len(name) > MAX_LEASE_NAME_BYTES or self._is_known_unknown(name):
+        if not name or len(name) > MAX_LEASE_NAME_BYTES:
             return fail(self._absence(name))
+        if self._question is None:
+            now = self._clock.seconds()
+            believed = now <= self._believed_until
+            if believed and now - self._asked_for_unknown < UNKNOWN_INTERVAL:
+                self._unasked += 1
+                return fail(self._last_failure() or self._absence(name))
+            self._asked_for_unknown = now
         return self.refresh().addCallback(lambda _: self._find_in_new_answer(name))
 
     def refresh(self) -> Deferred[None]:
@@ -205,9 +220,9 @@ class Directory:
         return DirectoryFigures(
             leases=len(self._table) if believed else 0,
             skipped=self._skipped,
-            contested=len(self._table.contested),
+            contested=len(self._table.index.contested),
             usurped=len(self._table.usurped),
-            unknown_names=len(self._unknown),
+            unasked=self._unasked,
             departed_names=len(self._departed),
             questions=self._questions,
             answered_at=self._answered_at,
@@ -218,27 +233,29 @@ class Directory:
 
     def _put_question(self) -> None:
         self._questions += 1
-        question = maybeDeferred(self._ask)
+        question = maybeDeferred(self._ask).addCallback(self._in_slices)
         self._question = question
         question.addCallbacks(self._answered, self._not_answered, (question,), {}, (question,), {})
 
-    def _answered(self, info: RelayInfo, question: Deferred[RelayInfo]) -> None:
+    def _in_slices(self, info: RelayInfo) -> Deferred[_Indexed]:
+        return in_slices(_indexed(info, self._seen), self._clock)
+
+    def _answered(self, answer: _Indexed, question: Deferred[_Indexed]) -> None:
         if self._question is not question:
             return
         self._question = None
         now = self._clock.seconds()
-        table = LeaseTable(info.leases, self._pins)
-        self._remember_departed(self._table.addresses() - table.addresses())
-        self._listed = info.leases
-        self._table = table
-        self._skipped = info.skipped
+        self._remember_departed(answer.departed)
+        self._seen = answer.leases
+        self._table = LeaseTable(answer.leases, self._configured)
+        self._skipped = answer.info.skipped
         self._answered_at = now
         self._believed_until = now + ANSWER_LIFETIME
         self._last_error = None
-        self._report_contests(table)
+        self._report_contests(answer.contests, self._table.usurped)
         self._settle(None)
 
-    def _not_answered(self, failure: Failure, question: Deferred[RelayInfo]) -> None:
+    def _not_answered(self, failure: Failure, question: Deferred[_Indexed]) -> None:
         if self._question is not question:
             return
         self._question = None
@@ -257,28 +274,20 @@ class Directory:
             else:
                 deferred.errback(error)
 
+    def _last_failure(self) -> GatewayError | None:
+        if self._last_error is None:
+            return None
+        return fault(self._last_error, "The relay's directory was not read a moment ago.")
+
     # What is remembered, and what is said about a name that nobody has.
 
     def _find_in_new_answer(self, name: str) -> ListedLease:
         lease = self.find(name)
-        if lease is not None:
-            return lease
-        self._unknown[name] = self._clock.seconds()
-        self._unknown.move_to_end(name)
-        if len(self._unknown) > MAX_UNKNOWN:
-            self._unknown.popitem(last=False)
-        raise self._absence(name)
+        if lease is None:
+            raise self._absence(name)
+        return lease
 
-    def _is_known_unknown(self, name: str) -> bool:
-        asked = self._unknown.get(name)
-        if asked is None:
-            return False
-        if self._clock.seconds() - asked < UNKNOWN_LIFETIME:
-            return True
-        del self._unknown[name]
-        return False
-
-    def _remember_departed(self, addresses: Set[str]) -> None:
+    def _remember_departed(self, addresses: list[str]) -> None:
         """These were in the last answer and are not in the next: that answer is when they were
         seen."""
         if self._answered_at is None:
@@ -294,8 +303,11 @@ class Directory:
             departed.popitem(last=False)
 
     def _was_seen(self, name: str) -> bool:
-        address = name if is_lease_id(name) else name.casefold()
-        seen = self._departed.get(address)
+        form = lenient_form(name)
+        seen = self._departed.get(form)
+        # Where the session is over, all that the last answer had has left.
+        if self._seen is not self._table.index and self._seen.has(form):
+            seen = self._answered_at
         return seen is not None and self._clock.seconds() - seen <= SEEN_LIFETIME
 
     def _absence(self, name: str) -> GatewayError:
@@ -306,28 +318,31 @@ class Directory:
             return fault(
                 "identity_mismatch", "The lease's name is held by another identity than configured."
             )
-        if pinned is not None or name in self._configured or self._was_seen(name):
+        if pinned is not None or self._configured.has(name) or self._was_seen(name):
             return fault("lease_offline", "The lease is not connected to the relay.")
         return fault("lease_not_found", "No lease of that name or id is at the relay.")
 
-    def _report_contests(self, table: LeaseTable) -> None:
-        """Log once, not once per answer, that the relay lists what it cannot have accepted."""
-        state = (table.contested, table.usurped)
+    def _report_contests(
+        self, contests: frozenset[frozenset[str]], usurped: Mapping[str, str]
+    ) -> None:
+        """Log once, not once per answer, which names are contested."""
+        state = (contests, usurped)
         if state == self._reported:
             return
         self._reported = state
-        if table.contested:
+        if contests:
             _log.warn(
-                "The relay lists {count} name(s) for several leases each, which are therefore not"
-                " reachable by name; lease ids: {ids}",
-                count=len(table.contested),
-                ids=_some_ids(lease_id for ids in table.contested for lease_id in ids),
+                "The relay lists {count} name(s) for several leases each, alike but for case or"
+                " characters that others take for the same. They are not reachable by name; lease"
+                " ids: {ids}",
+                count=len(contests),
+                ids=_some_ids(chain.from_iterable(contests)),
             )
-        if table.usurped:
+        if usurped:
             _log.warn(
                 "{count} pinned name(s) are held by another identity; lease ids: {ids}",
-                count=len(table.usurped),
-                ids=_some_ids(table.usurped.values()),
+                count=len(usurped),
+                ids=_some_ids(usurped.values()),
             )
 
 
@@ -344,5 +359,21 @@ def _as_gateway_error(failure: Failure) -> GatewayError:
 
 
 def _some_ids(ids: Iterable[str]) -> str:
-    listed = list(islice(ids, _MAX_LOGGED_IDS + 1))
+    listed = nsmallest(_MAX_LOGGED_IDS + 1, ids)
     return ", ".join(listed[:_MAX_LOGGED_IDS]) + (", …" if len(listed) > _MAX_LOGGED_IDS else "")
+
+
+def _indexed(info: RelayInfo, before: LeaseIndex) -> Generator[int, None, _Indexed]:
+    """Indexes an answer and compares it with the one before; yields the units of work."""
+    index = LeaseIndex(before)
+    yield from index.add_all(info.leases)
+    departed: deque[str] = deque(maxlen=MAX_DEPARTED)
+    for address in before.addresses():
+        if not index.has(address):
+            departed.append(address)
+        yield 1
+    contests: set[frozenset[str]] = set()
+    for contest in index.contested.values():
+        contests.add(frozenset(contest.ids))
+        yield 1
+    return _Indexed(info, index, list(departed), frozenset(contests))

@@ -1,127 +1,103 @@
-"""Who may be reached under which name: the index over one answer of a relay's directory.
+"""The lease that a name means: the index over one answer of a relay's directory, and the
+configuration on top.
 
-Names in the directory are whatever publishers wrote. What a caller asks for is looked up in this
-order, and the first rule that applies decides alone:
+Names in the directory are whatever publishers wrote. A name is looked up by its lenient form
+(`portal_gateway.wire.lease_names`), and the first rule that applies decides alone:
 
-1. A *pinned* name (the configuration says which identity it is) means that identity and nobody
-   else, whatever the directory says about the name.
+1. A *configured* name means what the configuration says, and no other name of its lenient form
+   means anything. One that is *pinned* to an identity means that identity, whatever the directory
+   says about the name. One that has an *origin* means no listed lease.
 2. A text of the shape of a lease id means the lease with that id. Nothing is reachable under a
-   *name* of that shape: a publisher could otherwise take the place of another lease by calling
-   itself its id. (Whoever is named by its own id is reached by that id anyhow.)
-3. A name, exactly as written, if exactly one lease has it. A relay lets nobody register a name
-   twice; one that lists two holders lies about one of them, so neither is reached by that name.
-4. A name that differs in case only (``str.casefold``), if exactly one lease, pinned ones
-   included, has such a name.
+   *name* of that shape, nor by the id of another lease in lower case: a publisher could otherwise
+   take the place of another lease by calling itself its id. (Whoever is named by its own id is
+   reached by that id anyhow.)
+3. A name means the lease whose name has the same folded form, if no other listed name has the same
+   lenient form. Of several such names the one that *is* the lenient form (``tool`` of ``tool``,
+   ``Tool`` and ``tool.``) still means its lease, if it is listed once; the others mean nobody. So
+   no publisher can take over what callers reach by another case, nor take a lease that is named in
+   lower case off the network.
 
 The empty name never matches. The end-to-end handshake then proves that the id found here is the
 one that answers, so a relay can withhold a lease but not replace one that was asked for by id or
 pinned.
 """
 
-from collections.abc import Iterable, Mapping
-
-from portal_gateway.wire.identity import is_lease_id
+from portal_gateway.relay.configured_names import ConfiguredNames
+from portal_gateway.relay.lease_index import LeaseIndex
+from portal_gateway.wire.identity import LEASE_ID_CHARACTERS, is_lease_id
+from portal_gateway.wire.lease_names import folded
 from portal_gateway.wire.messages import ListedLease
 
 __all__ = ["LeaseTable"]
 
 
-class LeaseTable:
-    """An immutable index over the leases of one answer, and the pins (name to lease id).
+_NONE = ConfiguredNames()
 
-    ``usurped`` maps each pinned name that is held by another identity, while the pinned one is
-    not listed, to the id of a holder. ``contested`` has one tuple of ids for each exact name with
-    several holders. Raises ``ValueError`` for an empty pinned name.
+
+class LeaseTable:
+    """What each name means, by an index over one answer and the names of a configuration.
+
+    ``usurped`` maps each pinned name that another identity has in the very same letters, while the
+    pinned one is not listed, to the id of a holder.
     """
 
-    __slots__ = ("_by_id", "_by_name", "_folded", "_names", "_pins", "contested", "usurped")
+    __slots__ = ("_configured", "_names", "index", "usurped")
 
-    def __init__(
-        self, leases: Iterable[ListedLease] = (), pins: Mapping[str, str] | None = None
-    ) -> None:
-        self._pins = pins = {} if pins is None else pins
-        if "" in pins:
-            raise ValueError("the empty name cannot be pinned")
-        by_id: dict[str, ListedLease] = {}
-        for lease in leases:
-            by_id.setdefault(lease.id, lease)
-        self._by_id = by_id
+    def __init__(self, index: LeaseIndex, configured: ConfiguredNames = _NONE) -> None:
+        self.index = index
+        self._configured = configured
         self._names: dict[str, tuple[str, ...]] = {}
-        # Every way to address a lease exactly. ``None`` means: decided, there is nobody.
-        self._by_name: dict[str, ListedLease | None] = dict(by_id)
-        # The id that a folded name means; "" once it means more than one.
-        self._folded: dict[str, str] = {}
-        self.usurped: dict[str, str] = {}
-        holders: dict[str, list[str]] = {}
-        for lease in by_id.values():
-            if lease.name in pins:
-                if pins[lease.name] not in by_id:
-                    self.usurped.setdefault(lease.name, lease.id)
-            elif lease.name and not is_lease_id(lease.name):
-                self._name(lease, holders)
-        for name, pinned_id in pins.items():
-            self._by_name[name] = by_id.get(pinned_id)
-            if not is_lease_id(name):
-                self._claim(name, pinned_id)
-        self.contested = tuple(tuple(sorted(ids)) for ids in holders.values())
-
-    def _name(self, lease: ListedLease, holders: dict[str, list[str]]) -> None:
-        name = lease.name
-        if name in self._by_name:
-            first = self._by_name[name]
-            if first is not None:
-                holders[name] = [first.id]
-            holders[name].append(lease.id)
-            self._by_name[name] = None
-        else:
-            self._by_name[name] = lease
-        self._claim(name, lease.id)
-
-    def _claim(self, name: str, lease_id: str) -> None:
-        fold = name.casefold()
-        if self._folded.setdefault(fold, lease_id) != lease_id:
-            self._folded[fold] = ""
+        self.usurped = {
+            name: holder
+            for name, lease_id in configured.pins.items()
+            if lease_id not in index.by_id
+            for holder in index.holders(name)[:1]
+        }
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self.index.by_id)
 
     def find(self, name: str) -> ListedLease | None:
-        """The one lease that ``name`` means, or ``None``. At most three dictionary look-ups."""
-        try:
-            return self._by_name[name]
-        except KeyError:
-            pass
-        if is_lease_id(name):
-            return None
-        return self._by_id.get(self._folded.get(name.casefold(), ""))
+        """The one lease that ``name`` means, or ``None``. A few dictionary look-ups."""
+        by_id = self.index.by_id
+        meaning = self._configured.get(name)
+        if meaning is not None:
+            if folded(name) != meaning.folded:
+                return None
+            if meaning.lease_id is not None:
+                return by_id.get(meaning.lease_id)
+        if len(name) == LEASE_ID_CHARACTERS and is_lease_id(name):
+            return by_id.get(name)
+        return self.index.named(name if meaning is None else meaning.name)
 
     def names_of(self, lease: ListedLease) -> tuple[str, ...]:
         """All that a lease of this answer is known by: the names pinned to its id, the name that it
         has by itself, its id. The first is what it is called.
 
-        A name that is pinned to another identity is not its own, whatever it says.
+        A name that the configuration gives to another lease is not its own, whatever it says.
         """
         names = self._names.get(lease.id)
         if names is None:
-            pinned = [name for name, pinned_id in self._pins.items() if pinned_id == lease.id]
-            own = lease.name
-            has_own = own and own not in self._pins and not is_lease_id(own)
-            names = (*pinned, *([own] if has_own else ()), lease.id)
+            pins = self._configured.pins
+            pinned = [name for name, pinned_id in pins.items() if pinned_id == lease.id]
+            own = [lease.name] if self._is_its_own(lease) else []
             # A lease may be pinned to its own id.
-            self._names[lease.id] = names = tuple(dict.fromkeys(names))
+            names = tuple(dict.fromkeys((*pinned, *own, lease.id)))
+            self._names[lease.id] = names
         return names
 
-    def pinned_name(self, name: str) -> str | None:
-        """The pinned name that decides about ``name``, itself or through a difference in case."""
-        if name in self._pins:
-            return name
-        if name in self._by_name or is_lease_id(name):
-            return None
-        fold = name.casefold()
-        if not self._folded.get(fold):
-            return None
-        return next((pinned for pinned in self._pins if pinned.casefold() == fold), None)
+    def _is_its_own(self, lease: ListedLease) -> bool:
+        name = lease.name
+        if not name or is_lease_id(name):
+            return False
+        meaning = self._configured.get(name)
+        if meaning is None or meaning.lease_id in {None, lease.id}:
+            return True
+        return meaning.folded != folded(name)
 
-    def addresses(self) -> set[str]:
-        """Every id, and every addressable name folded: what a caller may remember having seen."""
-        return self._by_id.keys() | {fold for fold, lease_id in self._folded.items() if lease_id}
+    def pinned_name(self, name: str) -> str | None:
+        """The pinned name that ``name`` is, in any case."""
+        meaning = self._configured.get(name)
+        if meaning is None or not meaning.lease_id or meaning.folded != folded(name):
+            return None
+        return meaning.name

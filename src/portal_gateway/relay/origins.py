@@ -15,14 +15,15 @@ from portal_gateway.relay.route import Route
 from portal_gateway.relay.tcp import tcp_endpoint
 from portal_gateway.wire.dns_label import label_of
 from portal_gateway.wire.identity import is_lease_id
+from portal_gateway.wire.lease_names import has_one_reading
 
 __all__ = ["HTTPRelay", "HTTPRelayURL", "origin_endpoint"]
 
 _MAX_HOST_NAME = 253  # RFC 1035 section 2.3.4, without the root's label
 
-_SEGMENT_SAFE = "!$&'()*+,=:@-._~"
-"""What may stand as it is in a path segment (RFC 3986 section 3.3), but ``;``: some servers take
-what follows for a parameter."""
+_SEGMENT_SAFE = "!$&'()*,=:@-._~"
+"""What may stand as it is in a path segment (RFC 3986 section 3.3). Names with ``;`` or ``+`` are
+not sent."""
 
 
 def origin_endpoint(
@@ -82,8 +83,13 @@ class HTTPRelay:
         self.url = url
         self._pools = LeasePools(make_pool)
 
-    def route(self, lease: str) -> Route | None:
-        """The way to ``lease``, which may be there; ``None`` where it cannot be by its name."""
+    def route(self, lease: str, *, is_configured: bool = False) -> Route | None:
+        """The way to ``lease``, which may be there; ``None`` where it cannot be by its name.
+
+        By path only a name with one reading is sent: the relay could otherwise answer by another
+        lease than the one that the rules were asked about. Portal 1.2.0 decodes the name twice and
+        compares it with case. A configured name (``is_configured``) is sent as it is spelled.
+        """
         url = self.url
         if url.by_host:
             label = label_of(lease)
@@ -94,6 +100,8 @@ class HTTPRelay:
                 self._pools.get, host, (lease,), host=(host + url.authority_port).encode("ascii")
             )
         authority = f"[{url.host}]" if ":" in url.host else url.host
+        if not has_one_reading(lease, in_any_case=is_configured):
+            return None
         # Encoded in one way only, whatever way the client chose: a relay that tells two ways
         # apart has another lease under the second, and the guards have seen one name.
         base = f"{url.base}/peer/{quote(lease, safe=_SEGMENT_SAFE)}"

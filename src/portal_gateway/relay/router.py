@@ -5,6 +5,9 @@ configuration: the first that lists the lease now has it. Then come the relays w
 may have it: one that has a connection to it at once, else, when the connected relays with a list
 were asked anew and know nothing of it, the first whose leases can have such a name. Only that one
 is tried. A lease whose identity is pinned is never looked for where there is no identity to check.
+
+A name is looked for as the configuration spells it, in whichever case it was asked for; one that a
+lenient reader could take for a configured one (`portal_gateway.wire.lease_names`) is nobody's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +19,13 @@ from twisted.python.failure import Failure
 
 from portal_gateway.config.model import LeaseSection
 from portal_gateway.errors import GatewayError, fault
+from portal_gateway.relay.configured_names import ConfiguredNames
 from portal_gateway.relay.directory import Directory
 from portal_gateway.relay.lease_pools import LeasePools, PoolFigures, sum_of
 from portal_gateway.relay.origins import HTTPRelay
 from portal_gateway.relay.pool import Pool, PoolLimits
 from portal_gateway.relay.route import Route
 from portal_gateway.relay.session import RelaySession
-from portal_gateway.wire.lease_names import folded
 from portal_gateway.wire.messages import ListedLease
 
 __all__ = ["Relay", "Router"]
@@ -107,9 +110,7 @@ class Router:
         configuration says of leases.
         """
         self._leases = dict(leases or {})
-        self._leases_without_case: dict[str, LeaseSection] = {}
-        for name, section in self._leases.items():
-            self._leases_without_case.setdefault(folded(name), section)
+        self._configured = ConfiguredNames(others=(*self._leases, *origins))
         self._section = lru_cache(maxsize=_MOST_KNOWN)(self._find_section)
         pools = dict(origins).__getitem__
         self._origins = {name: self._as_configured(Route(pools, name, (name,))) for name in origins}
@@ -149,6 +150,12 @@ class Router:
         origin = self._origins.get(lease)
         if origin is not None:
             return origin
+        asked, spelled = lease, self._configured.spelled(lease)
+        if spelled is None:
+            return fail(fault("lease_not_found", "the name is too much like a configured one"))
+        lease = spelled
+        if lease != asked and lease in self._origins:
+            return self._origins[lease]
         for relay in self._relays:
             if relay.session.connected:
                 listed = relay.directory.find(lease)
@@ -169,11 +176,8 @@ class Router:
 
     def _find_section(self, names: tuple[str, ...]) -> LeaseSection | None:
         """What is configured for a lease under one of its names, if anything is."""
-        for name in names:
-            if name in self._leases:
-                return self._leases[name]
-        found = (self._leases_without_case.get(folded(name)) for name in names)
-        return next((section for section in found if section is not None), None)
+        found = (self._configured.spelled(name) for name in names)
+        return next((self._leases[name] for name in found if name in self._leases), None)
 
     def _find_by_http(self, lease: str) -> Route | Deferred[Route]:
         connected = [relay for relay in self._relays if relay.session.connected]
@@ -192,7 +196,7 @@ class Router:
 
     def _http_route(self, lease: str) -> Route | None:
         for relay in self._http_relays:
-            route = relay.route(lease)
+            route = relay.route(lease, is_configured=lease in self._leases)
             if route is None:
                 continue
             if route.hides_names:
@@ -206,7 +210,7 @@ class Router:
     def _ask(self, lease: str, relays: Sequence[Relay]) -> Deferred[Route]:
         if not relays:
             detail = (
-                "no host name can hold the lease's name"
+                "no relay can be asked for the lease by its name"
                 if self._http_relays
                 else "no lease of that name is configured"
             )

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from portal_gateway.config.model import Config, LeaseSection, Origin, RelaySection, UpstreamTLS
 from portal_gateway.relay.client_tls import ClientTLS
+from portal_gateway.relay.configured_names import ConfiguredNames
 from portal_gateway.relay.conversations import ask_relay_info
 from portal_gateway.relay.credential_file import load_or_create_credential
 from portal_gateway.relay.directory import Directory
@@ -94,14 +95,14 @@ class Upstreams:
     def use(self, prepared: PreparedUpstreams) -> None:
         """Lead to these from now on; the others come to their end."""
         before, self._now = self._now, prepared
-        pins, configured = _pins(prepared.leases), frozenset(prepared.leases)
+        configured = _names(prepared.leases)
         for pool in prepared.origins.values():
             pool.use(prepared.limits)
         for http_relay in prepared.http_relays.values():
             http_relay.use(prepared.limits)
         for relay in prepared.relays.values():
             relay.use(prepared.limits)
-            relay.directory.use(pins, configured)
+            relay.directory.use(configured)
             if self._running:
                 # One that has started already does not start again.
                 relay.start()
@@ -174,5 +175,9 @@ class Upstreams:
         return origin_endpoint(self._reactor, origin.host, origin.port, secure)
 
 
-def _pins(leases: Mapping[str, LeaseSection]) -> dict[str, str]:
-    return {name: lease.identity for name, lease in leases.items() if lease.identity is not None}
+def _names(leases: Mapping[str, LeaseSection]) -> ConfiguredNames:
+    return ConfiguredNames(
+        {name: lease.identity for name, lease in leases.items() if lease.identity is not None},
+        [name for name, lease in leases.items() if lease.origin is not None],
+        leases,
+    )
