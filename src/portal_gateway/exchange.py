@@ -47,21 +47,23 @@ class Passage(NamedTuple):
 class Exchange:
     """One request and its answer.
 
-    ``query`` is what follows the path, as it was sent. Times are seconds of the reactor's monotonic
-    clock; byte counts are of bodies, as carried on the client's side. ``client_address`` is the
-    peer's, or where that is a trusted proxy the one that ``passage`` begins with. ``lease`` is what
-    the client calls the lease until it is looked up, and then what it is called
-    (``lease_is_known``); ``lease_names`` are all that rules may know it by, its id among them where
-    it is known, and ``hides_names`` says that it may have others. ``lease_prefix`` is the part of
-    the raw path by which the client addresses the lease, without its last slash;
-    ``upstream_target`` what the lease gets as its request target, ``None`` where that slash is
-    missing. ``is_secure`` (the request came over TLS) and ``is_websocket`` (it asks for one) are
-    known from the first guard on. ``only_reads`` says that the body is a call of MCP that was found
-    to read only. ``response_fields`` are what guards have to tell: they go on the final answer,
-    whoever gives it. ``quota_flow`` is by what the quotas count the bytes.
+    ``sent_fields`` is the request's header by names in lower case: the log must not show the
+    credentials in it, wherever else the client wrote them. ``query`` is what follows the path, as
+    it was sent. Times are seconds of the reactor's monotonic clock; byte counts are of bodies, as
+    carried on the client's side. ``client_address`` is the peer's, or where that is a trusted proxy
+    the one that ``passage`` begins with. ``lease`` is what the client calls the lease until it is
+    looked up, and then what it is called (``lease_is_known``); ``lease_names`` are all that rules
+    may know it by, its id among them where it is known, and ``hides_names`` says that it may have
+    others. ``lease_prefix`` is the part of the raw path by which the client addresses the lease,
+    without its last slash; ``upstream_target`` what the lease gets as its request target, ``None``
+    where that slash is missing. ``is_secure`` (the request came over TLS) and ``is_websocket`` (it
+    asks for one) are known from the first guard on. ``only_reads`` says that the body is a call of
+    MCP that was found to read only. ``response_fields`` are what guards have to tell: they go on
+    the final answer, whoever gives it. ``quota_flow`` is by what the quotas count the bytes.
     """
 
     # No dataclass: what a class of its own has costs a compiled request 1 µs less.
+    sent_fields: dict[bytes, bytes] | None = None
     passage: Passage | None = None
     is_secure: bool = False
     is_websocket: bool = False

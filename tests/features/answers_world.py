@@ -74,14 +74,14 @@ class AnswersWorld(SecureWorld, Sockets):
             self.reactor.settle()
             self.reactor.advance(0)
 
-    def heads(self, client, target, answer, host="gw.example:8080"):
+    def heads(self, client, target, answer, host="gw.example:8080", *, key=KEY, more=()):
         """All heads that a client of this version gets for what the lease says."""
+        fields = [("x-api-key", key), *more]
         if client == "HTTP/2":
-            return self._heads_2(target, answer, host)
+            return self._heads_2(target, answer, host, fields)
         wire = self.connect_tls(b"http/1.1")
-        wire.send(
-            f"GET {target} {client}\r\nHost: {host}\r\nX-API-Key: {KEY}\r\n\r\n".encode("latin-1")
-        )
+        lines = [f"GET {target} {client}", f"Host: {host}", *map(": ".join, fields), "", ""]
+        wire.send("\r\n".join(lines).encode("latin-1"))
         self.settle()
         self.say(answer)
         return heads_of(wire.received)
@@ -91,12 +91,12 @@ class AnswersWorld(SecureWorld, Sockets):
         self.origin.wires[-1].send(answer)
         self.settle()
 
-    def _heads_2(self, target, answer, host):
+    def _heads_2(self, target, answer, host, more):
         wire = self.connect_tls(b"h2")
         h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
         h2.initiate_connection()
         fields = [(":method", "GET"), (":scheme", "https"), (":authority", host), (":path", target)]
-        h2.send_headers(1, [*fields, ("x-api-key", KEY)], end_stream=True)
+        h2.send_headers(1, [*fields, *more], end_stream=True)
         wire.send(h2.data_to_send())
         self.settle()
         self.say(answer)

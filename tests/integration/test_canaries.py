@@ -13,6 +13,7 @@ from portal_gateway.config.loading import load_config
 from portal_gateway.config.report import describe
 from tests.integration import programs
 from tests.integration.calls import Client
+from tests.observe.encodings_of_secrets import ENCODINGS
 
 JWT_SECRET = "canary-jwt-secret-0123456789abcdef-0123456789"
 
@@ -118,6 +119,14 @@ def configuration(origin, closed):
 ENVIRONMENT = {"CANARY_KEY": PLANTED["env-key"]}
 
 
+ENCODED = [
+    encode(PLANTED[name])
+    for encode in ENCODINGS.values()
+    for name in ("file-key", "key-in-path", "token-in-query")
+]
+"""Secrets by their look, and the one that the request carries, in every encoding."""
+
+
 def texts_of_requests(address):
     """What callers get back for every way in which a secret can be sent."""
     token = jwt.encode({"sub": "a", "aud": "portal-gateway", "exp": 4e9}, JWT_SECRET)
@@ -162,6 +171,11 @@ def texts_of_requests(address):
         seen.append(client.request("GET", lost, fields={**always, **ways[0]}))
         seen.append(client.request("GET", f"/whoami{query}", fields={**always, **ways[0]}))
         seen.append(client.request("GET", f"/nothing{query}", fields={**always, **ways[0]}))
+        for encoded in ENCODED:
+            spread = {"User-Agent": f"curl/8 {encoded}", "X-Request-ID": encoded}
+            for target in (f"/peer/{encoded}/x", f"/peer/gone/{encoded}?page={encoded}"):
+                fields = {**ways[0], **spread, "Referer": f"https://a/{encoded}"}
+                seen.append(client.request("GET", target, fields=fields))
     return seen, [token, forged]
 
 
@@ -212,7 +226,13 @@ def test_no_secret_is_in_a_log_an_answer_or_a_report(configuration, tmp_path):
     assert len(ours) > 20
     assert 'lease_id="plain"' in metrics
     assert len(gateway.lines) > 30
-    secrets = [*PLANTED.values(), JWT_SECRET, *tokens, *(t.rpartition(".")[2] for t in tokens)]
+    secrets = [
+        *PLANTED.values(),
+        *ENCODED,
+        JWT_SECRET,
+        *tokens,
+        *(t.rpartition(".")[2] for t in tokens),
+    ]
     found = [
         (where, secret) for where, text in places.items() for secret in secrets if secret in text
     ]

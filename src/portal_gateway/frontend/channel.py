@@ -22,6 +22,7 @@ from portal_gateway.frontend.outlet import Outlet, Transport
 from portal_gateway.frontend.peer_host import client_host
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.taken_stream import TakenStream
+from portal_gateway.observe.request_ids import offered_id
 from portal_gateway.relay.stream_protocol import StreamProtocol
 from portal_gateway.relay.transport_buffers import limit_unsent
 from portal_gateway.relay.turn_writes import write_in_turn
@@ -140,10 +141,9 @@ class HTTPChannel(StreamProtocol[Transport]):
             started = self._seconds()
         self._first_byte_at = None
         path, _, query = head.target.partition(b"?")
-        offered = head.values(b"x-request-id")
         agent = head.index.get(b"user-agent")
         exchange = Exchange(
-            site.make_request_id(offered[0].decode("latin-1") if len(offered) == 1 else None),
+            site.make_request_id(offered_id(head.values(b"x-request-id"), head.index)),
             self.client_host,
             started,
             method=head.method.decode("ascii"),

@@ -7,7 +7,8 @@ from portal_gateway.errors import GatewayError, fault
 from portal_gateway.exchange import Exchange
 from portal_gateway.frontend.http2_stream import HTTP2Stream
 from portal_gateway.frontend.request import Request
-from portal_gateway.wire.http1_head import BadRequest, RequestHead
+from portal_gateway.observe.request_ids import offered_id
+from portal_gateway.wire.http1_head import BadRequest
 from portal_gateway.wire.http2_patience import Patience
 from portal_gateway.wire.http2_request import MalformedRequest, read_request, read_trailers
 from portal_gateway.wire.http_fields import Headers
@@ -53,7 +54,7 @@ class Intake:
             else:
                 self._answer_refused(stream, bad, is_head=(b":method", b"HEAD") in fields)
             return
-        exchange = self._exchange(_request_id(head))
+        exchange = self._exchange(offered_id(head.values(b"x-request-id"), head.index))
         exchange.method = head.method.decode("ascii")
         path, _, query = head.target.partition(b"?")
         exchange.path = path.decode("ascii")
@@ -160,8 +161,3 @@ def refuse_body(stream: HTTP2Stream, error: GatewayError) -> None:
     """The body of a request cannot be read on; the answer tells why."""
     if stream.request is not None and not stream.request.over:
         stream.request.refuse(error)
-
-
-def _request_id(head: RequestHead) -> str | None:
-    offered = head.values(b"x-request-id")
-    return offered[0].decode("latin-1") if len(offered) == 1 else None

@@ -63,6 +63,7 @@ class StreamingRequest:
         self.site = site
         self.head = head
         self.exchange = exchange
+        exchange.sent_fields = head.index
         if head.chunked or head.content_length:
             self._inlet = BodyInlet(stream)
 

@@ -16,7 +16,12 @@ from portal_gateway.exchange import Exchange
 from portal_gateway.observe.failures import failure_of, frames_of, message_of
 from portal_gateway.observe.lines import FORMATS, Value, quoted, timestamp
 from portal_gateway.observe.log_queue import LogQueue
-from portal_gateway.observe.masking import masked, masked_query
+from portal_gateway.observe.masking import (
+    masked,
+    masked_query,
+    sent_secrets,
+    without_secrets,
+)
 
 __all__ = ["CLOSE_WITHIN", "DELAY", "LEVELS", "Log", "Sink"]
 
@@ -167,10 +172,13 @@ class Log:
         level = "info" if exchange.status < _SERVER_ERROR else "warning"
         if _SEVERITY[level] < self._threshold:
             return
-        path = exchange.path
+        sent = exchange.sent_fields
+        secrets = sent_secrets(sent) if sent else []
+        path = _shown(exchange.path, secrets)
         if self._query and exchange.query:
-            path = f"{path}?{masked_query(exchange.query)}"
-        line = _access_json(exchange, masked(path), self._now(), level)
+            query = masked_query(exchange.query)
+            path = f"{path}?{without_secrets(query, secrets) if secrets else query}"
+        line = _access_json(exchange, path, secrets, self._now(), level)
         self._write_line(line if self._is_json else self._format(json.loads(line)))
 
     def _now(self) -> str:
@@ -220,8 +228,12 @@ def _message(event: LogEvent, failure: Failure | None) -> str:
     return str(event.get("why") or "Unhandled error")
 
 
-def _access_json(exchange: Exchange, path: str, now: str, level: str) -> str:
-    """The fields of feature 3.2 in their order, and some of ours.
+def _shown(text: str, secrets: list[str]) -> str:
+    return without_secrets(text, secrets) if secrets else masked(text)
+
+
+def _access_json(exchange: Exchange, path: str, secrets: list[str], now: str, level: str) -> str:
+    """The fields of feature 3.2 in their order, and some of ours, without ``secrets``.
 
     One template: each request has such a line, and ``json.dumps`` costs five times as much.
     """
@@ -231,12 +243,13 @@ def _access_json(exchange: Exchange, path: str, now: str, level: str) -> str:
     return (
         f'{{"timestamp": "{now}", "level": "{level}", "message": '
         f'"{"request_aborted" if exchange.aborted else "request_completed"}", '
-        f'"request_id": {quoted(exchange.request_id)}, "method": {quoted(exchange.method)}, '
+        f'"request_id": {quoted(exchange.request_id)}, '
+        f'"method": {quoted(_shown(exchange.method, secrets))}, '
         f'"path": {quoted(path)}, "status": {exchange.status}, '
         f'"duration_ms": {(finished - exchange.started) * 1000:.1f}, '
-        f'"lease_id": {"null" if lease is None else quoted(masked(lease))}, '
-        f'"api_key_id": {"null" if caller is None else quoted(caller.key_id)}, '
+        f'"lease_id": {"null" if lease is None else quoted(_shown(lease, secrets))}, '
+        f'"api_key_id": {"null" if caller is None else quoted(masked(caller.key_id))}, '
         f'"client_ip": {quoted(exchange.client_address)}, '
-        f'"user_agent": {quoted(masked(exchange.user_agent))}, '
+        f'"user_agent": {quoted(_shown(exchange.user_agent, secrets))}, '
         f'"bytes_in": {exchange.bytes_in}, "bytes_out": {exchange.bytes_out}{error}}}\n'
     )

@@ -1,14 +1,23 @@
-"""What looks like a secret does not go into the log.
+"""Masking of secrets in what goes into the log.
 
-Clients put keys where they do not belong, and many services take theirs in the query. The name of a
-parameter tells, or the look of a value: a key of this gateway's kind, or a JSON Web Token.
+Clients put keys where they do not belong, and many services take theirs in the query. A secret is
+recognised by the name of its parameter, by its look (a key of this gateway's kind or of common
+services, or a JSON Web Token), or because the same request carries it as its credential. The text
+is looked at as it was sent and decoded: percent-encoding of any depth, escapes of JSON and HTML,
+base64 in both alphabets, and base 16.
+
+Nearly every text is harmless, and most come again: those are found in a set, and others are told by
+a few searches. Whatever is done beyond takes time that is linear in the length of the text.
 """
 
 import re
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import unquote
 
-__all__ = ["MASK", "masked", "masked_query"]
+__all__ = ["MASK", "masked", "masked_query", "sent_secrets", "without_secrets"]
 
 MASK: Final = "***"
 
@@ -20,26 +29,107 @@ _SECRET_NAME: Final = re.compile(
 """Parts of the names of parameters with secrets: of OAuth, of signed URLs, of common services."""
 
 _SECRET_LOOK: Final = re.compile(
-    r"(?<![0-9A-Za-z])(?:"
+    # An encoded character ends in what may be a letter.
+    r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2}))(?:"
     r"(?:sk|pk|rk)[-_](?:live|test|demo|proj|ant|admin|svcacct)[-_][0-9A-Za-z_-]{6,}"
     r"|sk-[0-9A-Za-z]{20,}"
     r"|eyJ[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)*"
     r")"
+    # Whatever stands before it: a whole key of this gateway, and how most tokens begin.
+    r"|sk_live_[0-9A-Za-z]{40,}"
+    r"|eyJ(?:hbGciOi|0eXAiOi|raWQiOi|lbmMiOi|jdHkiOi)[0-9A-Za-z_-]*(?:\.[0-9A-Za-z_-]*)*"
 )
 """Keys as this gateway makes them and many services do, and tokens of RFC 7519.
 
 A lease called ``sk-learn`` is none.
 """
 
-_NAME_END: Final = re.compile("=|%3[dD]")
+_NAME_END: Final = re.compile("=|%(?:25)*3[dD]")
+
+_ENCODED_CHARACTER: Final = re.compile(
+    "%(?:2[5dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])"
+)
+"""An encoded character of those that keys and tokens are made of, or an encoded percent sign. Other
+encoded characters can only stand around a secret."""
+
+_NESTED: Final = re.compile("%(?:25)+(?=[0-9A-Fa-f]{2})")
+
+_ESCAPE: Final = re.compile(
+    r"\\u\{?([0-9A-Fa-f]{2,6})\}?|\\x([0-9A-Fa-f]{2})|&#[xX]([0-9A-Fa-f]{2,6});?|&#([0-9]{2,7});?"
+)
+
+_LEAST_RUN: Final = 20
+"""Characters that base64 and base 16 make of the shortest secret that is recognised, in a row. Of
+ASCII text base64 makes ``+``, ``/``, ``-`` and ``_`` only for the characters ``>``, ``?``, ``~``
+and DEL, which keys and tokens do not have."""
+
+_LONG_RUN: Final = re.compile(
+    # Each shorter run is passed in one step, and none is tried twice.
+    rf"(?:[0-9A-Za-z]{{0,{_LEAST_RUN - 1}}}+[^0-9A-Za-z]++)*+[0-9A-Za-z]{{{_LEAST_RUN}}}"
+)
+
+_RUN: Final = re.compile(rf"[0-9A-Za-z]{{{_LEAST_RUN},}}")
+
+_HEX_RUN: Final = re.compile(rf"[0-9A-Fa-f]{{{_LEAST_RUN},}}")
+
+_ROUNDS: Final = 4
+"""Times that a text is decoded, nested percent signs counting once; what goes on behind that is
+masked whole."""
+
+_ALIGNMENTS: Final = 4
+"""Places in a run at which base64 may begin."""
+
+_LEAST_SECRET: Final = 6
+"""Characters of a credential without a look below which it is not searched for: a word as short
+stands anywhere by chance, and a key as short protects nothing."""
+
+_LOOKS: Final = (b"sk_live_", b"eyJ")
+
+_BEARER_LOOKS: Final = tuple(b"Bearer " + look for look in _LOOKS)
+
+_AUTHORIZATIONS: Final = (b"authorization", b"proxy-authorization")
+
+_KEY_PROTOCOL: Final = b"portal-key."
+
+_MAX_PLAIN: Final = 2048
+"""Texts that are remembered as harmless, and `_LONGEST_PLAIN` the characters of one: 0.6 MB."""
+
+_LONGEST_PLAIN: Final = 256
+
+_plain: set[str] = set()
 
 
 def masked(text: str) -> str:
-    """``text`` with `MASK` for everything that looks like a key or a token."""
-    # Nearly nothing has one: searches for a few letters cost less than one for a pattern.
-    if "k_" in text or "k-" in text or "eyJ" in text:
-        return _SECRET_LOOK.sub(MASK, text)
-    return text
+    """``text`` with `MASK` for everything that looks like a key or a token, in any encoding."""
+    if text in _plain:
+        return text
+    if _may_be_encoded(text):
+        found = without_secrets(text, ())
+    elif _may_have_look(text):
+        found = _SECRET_LOOK.sub(MASK, text)
+    else:
+        found = text
+    if found == text and len(text) <= _LONGEST_PLAIN:
+        if len(_plain) >= _MAX_PLAIN:
+            _plain.clear()
+        _plain.add(text)
+    return found
+
+
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """``text`` masked, and without the ``secrets``, in any encoding, whatever they look like.
+
+    Where an encoded secret is, the whole segment of a path is masked, or the whole text.
+    """
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, MASK)
+    text = _SECRET_LOOK.sub(MASK, text)
+    if not _hides_secret(text, secrets):
+        return text
+    segments = [MASK if _hides_secret(part, secrets) else part for part in text.split("/")]
+    text = "/".join(segments)
+    return MASK if _hides_secret(text, secrets) else text
 
 
 def masked_query(query: str) -> str:
@@ -50,11 +140,123 @@ def masked_query(query: str) -> str:
     return "&".join(map(_masked_parameter, query.split("&")))
 
 
+def sent_secrets(fields: Mapping[bytes, bytes]) -> list[str]:
+    """The credentials among the fields of a request that have no look of their own.
+
+    ``fields`` are by their names in lower case. A credential is the key, the token or the password,
+    not the whole value; what is too short for a secret is left out. Cookies are not among them.
+    """
+    found: list[str] = []
+    key = fields.get(b"x-api-key")
+    if key is not None and not key.startswith(_LOOKS):
+        found.append(key.decode("latin-1").strip(" \t"))
+    for name in _AUTHORIZATIONS:
+        value = fields.get(name)
+        if value is not None and not value.startswith(_BEARER_LOOKS):
+            found += _of_authorization(value.decode("latin-1"))
+    offered = fields.get(b"sec-websocket-protocol")
+    if offered is not None and _KEY_PROTOCOL in offered:
+        members = [member.strip(" \t") for member in offered.decode("latin-1").split(",")]
+        found += [m.partition(".")[2] for m in members if m.startswith(_KEY_PROTOCOL.decode())]
+    return [secret for secret in found if len(secret) >= _LEAST_SECRET] if found else found
+
+
+def _of_authorization(value: str) -> Iterator[str]:
+    """The token of an ``Authorization``, and the password of one that is Basic (RFC 7617)."""
+    scheme, _, token = value.strip(" \t").partition(" ")
+    token = token.strip(" \t")
+    yield token
+    if scheme.lower() == "basic":
+        yield _from_base64(token).partition(":")[2]
+
+
 def _masked_parameter(parameter: str) -> str:
     found = _NAME_END.search(parameter)
-    if found is not None and _SECRET_NAME.search(unquote(parameter[: found.start()])):
+    if found is not None and _SECRET_NAME.search(_decoded(parameter[: found.start()])):
         return parameter[: found.end()] + MASK
-    plain = unquote(parameter) if "%" in parameter else parameter
-    if masked(plain) == plain:
-        return parameter
-    return masked(parameter) if plain == parameter else MASK
+    if ";" in parameter:
+        # Older services take it for an ampersand.
+        return ";".join(map(_masked_parameter, parameter.split(";")))
+    return masked(parameter)
+
+
+def _may_have_look(text: str) -> bool:
+    """Whether `_SECRET_LOOK` is worth a search: these few letters cost less."""
+    return "k_" in text or "k-" in text or "eyJ" in text
+
+
+def _may_be_encoded(text: str) -> bool:
+    """Whether something other than ``text`` itself may be read from it."""
+    return (
+        ("%" in text and _ENCODED_CHARACTER.search(text) is not None)
+        or "\\" in text
+        or "&#" in text
+        or (len(text) >= _LEAST_RUN and _LONG_RUN.match(text) is not None)
+    )
+
+
+def _hides_secret(text: str, secrets: Iterable[str]) -> bool:
+    """Whether a secret can be decoded from ``text``."""
+    decoded = _decoded(text)
+    if _has_secret(decoded, secrets) or _ENCODED_CHARACTER.search(decoded) is not None:
+        return True
+    for once in _unpacked(decoded):
+        if _has_secret(once, secrets):
+            return True
+        # Twice: some put a field with a key in base64 into base64 again.
+        if once.isascii() and any(_has_secret(twice, secrets) for twice in _unpacked(once)):
+            return True
+    return False
+
+
+def _has_secret(text: str, secrets: Iterable[str]) -> bool:
+    for secret in secrets:
+        if secret in text:
+            return True
+    return _may_have_look(text) and _SECRET_LOOK.search(text) is not None
+
+
+def _decoded(text: str) -> str:
+    """``text`` without percent-encoding and escapes, as far as `_ROUNDS` go."""
+    for _ in range(_ROUNDS):
+        before = text
+        if "%" in text:
+            text = unquote(_NESTED.sub("%", text), errors="replace")
+        if "\\" in text or "&#" in text:
+            text = _ESCAPE.sub(_character, text)
+        if text == before:
+            break
+    return text
+
+
+def _character(found: re.Match[str]) -> str:
+    digits = found[1] or found[2] or found[3]
+    number = int(digits, 16) if digits else int(found[4])
+    return chr(number) if number < 0x80 else found[0]
+
+
+def _unpacked(text: str) -> Iterator[str]:
+    """What the long runs of ``text`` are in base64, begun at any place, or in base 16."""
+    if len(text) < _LEAST_RUN or _LONG_RUN.match(text) is None:
+        return
+    for run in _RUN.findall(text):
+        if _HEX_RUN.fullmatch(run) is not None:
+            # No base64: that of a key or a token has other letters.
+            continue
+        for start in range(_ALIGNMENTS):
+            yield _from_base64(run[start:])
+    for run in _HEX_RUN.findall(text):
+        for digits in (run, run[1:]):
+            yield bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("latin-1")
+
+
+def _from_base64(text: str) -> str:
+    """What ``text`` is in base64, as far as whole groups go; empty for what it is not."""
+    text = text.rstrip("=")
+    whole = len(text) // 4 * 4
+    rest = text[whole:] if len(text) - whole > 1 else ""
+    try:
+        decoded = b64decode(text[:whole] + rest + "=" * (-len(rest) % 4), altchars=b"-_")
+    except (NotBase64, ValueError):
+        return ""
+    return decoded.decode("latin-1")
