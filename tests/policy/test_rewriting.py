@@ -276,6 +276,21 @@ def test_links(value, expected):
     assert VIEW.link(value) == expected
 
 
+def test_a_cookie_of_paths_does_not_become_one_of_prefixes():
+    view = LeaseView(b"/peer/" + b"a" * 1000, b"h")
+    value = b"a=1;" + b"Path=/;path=/x;PATH = /y;" * 500 + b"Secure"
+    found = view.set_cookie(value)
+    assert found == b"a=1;PATH =/peer/" + b"a" * 1000 + b"/y;Secure"
+
+
+def test_links_do_not_become_links_of_prefixes():
+    view = LeaseView(b"/peer/" + b"a" * 1000, b"h")
+    assert view.link(b", ".join([b"</x>"] * 30)) is not None
+    assert view.link(b", ".join([b"</x>"] * 40)) is None
+    assert view.link(b"</x>" + b'; anchor="/y"' * 30) is not None
+    assert view.link(b"</x>" + b'; anchor="/y"' * 40) is None
+
+
 def test_a_url_that_is_too_long_is_not_looked_at():
     for rewrite, value in (
         (VIEW.reference, b"/" + b"x" * MAX_VALUE),

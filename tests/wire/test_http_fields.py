@@ -62,6 +62,7 @@ def test_list_members() -> None:
         (b"0", 0),
         (b"00", 0),
         (b"42", 42),
+        (b"0" * 5000, 0),
         (b"0" * 5000 + b"7", 7),
         (b"9223372036854775807", MAX_CONTENT_LENGTH),
         (b"0009223372036854775807", MAX_CONTENT_LENGTH),

@@ -4,6 +4,7 @@ A token that was verified is known by its SHA-256 until it expires, as API keys 
 its holder's next request is a hash and a lookup. A new set of keys forgets all of them.
 """
 
+from collections import OrderedDict
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -53,7 +54,8 @@ class TokenTable:
     def __init__(self, section: JWTSection, keys: KeySet | None) -> None:
         self.section = section
         self._keys = keys
-        self._known: dict[bytes, Holder] = {}
+        # In the order of their verification; the front of a dict is slow to find again.
+        self._known: OrderedDict[bytes, Holder] = OrderedDict()
 
     def __len__(self) -> int:
         """Tokens that are known."""
@@ -94,7 +96,7 @@ class TokenTable:
         if isinstance(holder, KeyWanted):
             return holder
         if len(self._known) >= _MOST_KNOWN:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
         self._known[digest] = holder
         return holder.caller
 

@@ -5,6 +5,7 @@ nobody's. What is forgotten has to be asked for again, so forgetting is always s
 revoked is never good because of it.
 """
 
+from collections import OrderedDict
 from typing import Final
 
 from portal_gateway.policy.credentials import UNKNOWN_KEY, KeyEntry
@@ -30,8 +31,9 @@ class KeyCache:
     def __init__(self, ttl: float) -> None:
         self._ttl = ttl
         # Both in the order in which they end, since all of one kind are kept for the same time.
-        self._known: dict[bytes, tuple[KeyEntry, float]] = {}
-        self._unknown: dict[bytes, float] = {}
+        # Taking the front off a dict again and again would cost a walk over what is gone.
+        self._known: OrderedDict[bytes, tuple[KeyEntry, float]] = OrderedDict()
+        self._unknown: OrderedDict[bytes, float] = OrderedDict()
         self._by_id: dict[str, set[bytes]] = {}
 
     def __len__(self) -> int:
@@ -59,7 +61,7 @@ class KeyCache:
         self._unknown.pop(digest, None)
         if entry is UNKNOWN_KEY:
             if len(self._unknown) >= MOST_UNKNOWN:
-                del self._unknown[next(iter(self._unknown))]
+                self._unknown.popitem(last=False)
             self._unknown[digest] = now + min(self._ttl, UNKNOWN_TTL)
             return
         if len(self._known) >= MOST_KNOWN:

@@ -100,6 +100,9 @@ class QuotaTable:
 
     def _drop_old(self) -> bool:
         """Make the young half the old one, but for what must stay. Whether there is room then."""
+        if len(self._changed) >= self._half:
+            # Each request comes here while nothing can be written.
+            return False
         used = self._changed | {flow.account for flow in self._flows}
         if len(used) >= self._half:
             return False

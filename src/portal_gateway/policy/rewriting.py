@@ -34,7 +34,16 @@ __all__ = ["MAX_VALUE", "REWRITTEN", "LeaseView", "cookie_of_host"]
 MAX_VALUE = 16 * 1024
 """Bytes of a value that is looked at: twice the longest URL that servers commonly take."""
 
+_MOST_LINK = 2 * MAX_VALUE
+"""Bytes of one ``Link`` once its references are mapped: a prefix before each of thousands would
+make hundreds of times as much of an answer."""
+
 _DEFAULT_PORTS: Mapping[bytes, int] = {b"http": 80, b"https": 443}
+
+_MOST_ATTRIBUTES = 16
+"""Attributes of a cookie that are all looked at: twice as many as there are."""
+
+_PATH = re.compile(rb"[ \t]*+path[ \t]*+(?:=|\Z)", re.IGNORECASE)
 
 _NOT_IN_URLS = re.compile(rb"[\x00-\x20\x7f\\]")
 """What browsers remove from a URL, or take for a slash: two readers could see two places."""
@@ -117,24 +126,30 @@ class LeaseView:
     def link(self, value: bytes) -> bytes | None:
         """The value of ``Link`` with its references made to name the same places for the client.
 
-        ``None`` where it cannot be read in one way: it is dropped.
+        ``None`` where the value cannot be read in one way, or the prefixes make it too long: the
+        field is dropped.
         """
         if len(value) > MAX_VALUE:
             return None
         parts: list[bytes] = []
+        room = _MOST_LINK
         position = _past_commas(value)
         while position < len(value):
             found = _LINK_TARGET.match(value, position)
             if found is None:
                 return None
             parts.append(b"<" + self.reference(found[1]) + b">")
+            room -= len(parts[-1])
             position = found.end()
-            while True:
+            while room >= 0:
                 found = _LINK_PARAMETER.match(value, position)
                 if found is None:
                     break
                 parts.append(self._link_parameter(found))
+                room -= len(parts[-1])
                 position = found.end()
+            if room < 0:
+                return None
             found = _LINK_END.match(value, position)
             if found is None:
                 return None
@@ -159,6 +174,10 @@ class LeaseView:
         if b";" not in value:
             return value
         cookie, *attributes = value.split(b";")
+        if len(attributes) > _MOST_ATTRIBUTES:
+            # Browsers heed the last Path (RFC 6265 section 5.3). A prefix for each of thousands
+            # would make a hundred times as much of an answer.
+            attributes = _with_one_path(attributes)
         kept = [cookie]
         for attribute in attributes:
             name, equals, content = attribute.partition(b"=")
@@ -249,6 +268,13 @@ def _name_of(host: bytes) -> bytes:
 
 def _past_commas(value: bytes) -> int:
     return len(value) - len(value.lstrip(b" \t,"))
+
+
+def _with_one_path(attributes: list[bytes]) -> list[bytes]:
+    """The attributes of a cookie without any ``Path`` but the last."""
+    paths = [at for at, attribute in enumerate(attributes) if _PATH.match(attribute)]
+    others = set(paths[:-1])
+    return [attribute for at, attribute in enumerate(attributes) if at not in others]
 
 
 _ENDS_A_SEGMENT = frozenset({b"", b"/", b"?", b"#"})

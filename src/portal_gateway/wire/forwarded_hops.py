@@ -64,12 +64,13 @@ def read_node(node: bytes) -> str | None:
 def x_forwarded_for(values: Sequence[bytes]) -> Iterator[str | None]:
     """The addresses of all fields' lists from the right; empty members count for nothing."""
     for value in reversed(values):
-        rest = value
-        while rest:
-            rest, _, member = rest.rpartition(b",")
-            member = member.strip(b" \t")
+        end = len(value)
+        while end >= 0:
+            comma = value.rfind(b",", 0, end)
+            member = value[comma + 1 : end].strip(b" \t")
             if member:
                 yield read_node(member)
+            end = comma
 
 
 def read_forwarded(values: Sequence[bytes]) -> list[Hop]:

@@ -96,11 +96,14 @@ class RequestReader:
         "_left",
         "_limits",
         "_pending",
+        "_pieces",
         "_reading",
         "_receiver",
+        "_room",
         "_scanned",
         "_skipped_line",
         "_state",
+        "_tail",
         "_total",
         "request_line",
     )
@@ -110,6 +113,10 @@ class RequestReader:
         self._limits = limits or RequestLimits()
         self._state = _HEAD
         self._pending = b""
+        # What came behind ``_pending``, its last bytes, and how many more can come until a check.
+        self._pieces: list[bytes] = []
+        self._tail = b""
+        self._room = 0
         self._scanned = 0
         self._reading = False
         self._skipped_line = False
@@ -137,10 +144,37 @@ class RequestReader:
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the connection. Raises `BadRequest`."""
         if self._pending:
-            data = self._pending + data
+            if self._room and self._goes_on(data):
+                return
+            pieces = self._pieces
+            if pieces:
+                data = b"".join([self._pending, *pieces, data])
+                pieces.clear()
+            else:
+                data = self._pending + data
             self._pending = b""
         if data:
             self._read(data)
+
+    def _goes_on(self, data: bytes) -> bool:
+        """Whether ``data`` leaves an unfinished head or trailers as unfinished, and is kept.
+
+        However small the pieces are, each byte is looked at once, and joined once.
+        """
+        room = self._room - len(data)
+        tail = self._tail
+        end = tail + data
+        awaited = b"\r\n" if self._in_line else b"\r\n\r\n"
+        if room <= 0 or awaited in end or _STRAY.search(end, len(tail) - 1):
+            return False
+        self._room = room
+        self._tail = end[-3:]
+        self._pieces.append(data)
+        return True
+
+    @property
+    def _in_line(self) -> bool:
+        return self._state == _HEAD and self.request_line is None
 
     def next_request(self) -> None:
         """Go on with the next request, once the last one was read to its end.
@@ -172,17 +206,20 @@ class RequestReader:
         """Read nothing more."""
         self._state = _DEAD
         self._pending = b""
+        self._pieces.clear()
 
     def _read(self, data: bytes) -> None:
         """Read step by step until the bytes are used up, or more are needed for the next step."""
         self._reading = True
+        self._room = 0
         position = 0
         try:
             while position < len(data):
                 step = _STEPS[self._state]
                 if step is None or (end := step(self, data, position)) is None:
                     if self._state != _DEAD:
-                        self._pending = data[position:] if position else data
+                        self._pending = pending = data[position:] if position else data
+                        self._tail = pending[-3:]
                     return
                 position = end
         except BadRequest:
@@ -246,6 +283,7 @@ class RequestReader:
             room = limit + 1  # and the CR of its end
             if len(data) - position > room or _STRAY.search(data, position):
                 self._refuse_line(data, position)
+            self._room = room + 1 - (len(data) - position)
             return
         line = REQUEST_LINE.match(data, position)
         if line is None:
@@ -255,6 +293,7 @@ class RequestReader:
             self._refuse_header(data, line.end())
         if _STRAY.search(data, max(line.end(), position + self._scanned)):
             raise BadRequest("bad_request", "the header holds a CR, LF or NUL that ends no line")
+        self._room = self._limits.header + 1 - (len(data) - line.end())
 
     def _refuse_line(self, data: bytes, position: int) -> NoReturn:
         limit = self._limits.request_line
@@ -351,6 +390,9 @@ class RequestReader:
                     "bad_request", "the trailers hold a CR, LF or NUL that ends no line"
                 )
             self._scanned = max(0, size - 3)
+            if size > 1:
+                # A lone CR is perhaps the first half of the end.
+                self._room = self._limits.header + 1 - size
             return None
         # The same reader as for a header; it needs a request line, and only the fields matter.
         trailers = read_fields(b"GET / HTTP/1.1\r\n" + data[position : end + 4])

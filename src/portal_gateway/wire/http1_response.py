@@ -52,6 +52,12 @@ MAX_FRAMING_BYTES: Final = 64 * 1024
 llhttp joins the pieces of a trailer field as they come; this bounds what it holds.
 """
 
+_SMALL: Final = 64
+"""Bytes of a head below which pieces of one line wait for more of it."""
+
+_FIRST: Final = 0x48
+"""The H of HTTP."""
+
 _HEAD_END: Final = b"\r\n\r\n"
 _EXTRA_BYTES: Final = "bytes after the end of the response"
 _UNASKED_101: Final = "a 101 response that was not asked for"
@@ -105,6 +111,7 @@ class ResponseReader:
         "_receiver",
         "_remaining",
         "_silent",
+        "_small",
         "_state",
         "_tail",
         "_upgrade",
@@ -124,6 +131,7 @@ class ResponseReader:
         self._version = b""
         self._head_bytes = 0
         self._tail = b""
+        self._small = b""
         self._informational = 0
         self._remaining = 0
         self._silent = 0
@@ -160,6 +168,9 @@ class ResponseReader:
 
         Raises `ResponseTruncated` when the response was not complete.
         """
+        if self._small:
+            small, self._small = self._small, b""
+            self._read_head(small)
         if self._state == _UNTIL_EOF:
             self._end([])
         elif self._state != _ENDED:
@@ -169,11 +180,22 @@ class ResponseReader:
     # Heads.
 
     def _receive_head(self, data: bytes) -> None:
+        """Read a part of a head. Small pieces are joined first: httptools copies what it has of a
+        field for each."""
+        if self._small or len(data) < _SMALL:
+            data = self._small + data
+            if len(data) < _SMALL and (self._head_bytes or data[0] == _FIRST) and b"\n" not in data:
+                self._small = data
+                return
+            self._small = b""
+        self._read_head(data)
+
+    def _read_head(self, data: bytes) -> None:
         while data:
             tail = self._tail
             if not self._head_bytes:
                 # llhttp skips empty lines, and knows other protocols than HTTP.
-                if data[0] != 0x48:  # H
+                if data[0] != _FIRST:
                     raise self._failed("the status line does not begin with HTTP")
                 if data.startswith(b"HTTP/1.1 "):
                     self._version = b"1.1"

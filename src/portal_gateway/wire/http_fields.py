@@ -145,7 +145,7 @@ def parse_content_length(value: bytes) -> int:
     """
     if not value.isdigit():
         raise BadFraming("Content-Length is not plain digits")
-    digits = value if len(value) <= _MAX_LENGTH_DIGITS else value.lstrip(b"0")
+    digits = value if len(value) <= _MAX_LENGTH_DIGITS else value.lstrip(b"0") or b"0"
     # The count of digits first: turning thousands of them into a number costs time and may raise.
     if len(digits) > _MAX_LENGTH_DIGITS or (length := int(digits)) > MAX_CONTENT_LENGTH:
         raise BadFraming("Content-Length is 2**63 or more")

@@ -1,5 +1,7 @@
 """The streams of a yamux session, and the frames that wait: what its two directions share."""
 
+from collections import OrderedDict
+
 from portal_gateway.wire.yamux_credit import ReceiveCredit
 from portal_gateway.wire.yamux_events import Event, StreamReset, WindowOpened
 from portal_gateway.wire.yamux_flood import FloodGuard
@@ -55,7 +57,8 @@ class StreamTable:
         self.offered = 0  # streams of the peer that were not accepted yet
         self.control: list[bytes] = []
         self.bulk: list[bytes | memoryview] = []
-        self._waiting: dict[int, YamuxStream] = {}  # ours whose SYN has not left, oldest first
+        # Ours whose SYN has not left, oldest first. The front of a dict is slow to find again.
+        self._waiting: OrderedDict[int, YamuxStream] = OrderedDict()
         self._unacknowledged = 0
 
     def find(self, stream_id: int) -> YamuxStream | None:
@@ -169,7 +172,7 @@ class StreamTable:
     def _acknowledged(self, events: list[Event] | None) -> None:
         self._unacknowledged -= 1
         while self._waiting and self._unacknowledged < MAX_UNACKNOWLEDGED:
-            stream = self._waiting.pop(next(iter(self._waiting)))
+            _, stream = self._waiting.popitem(last=False)
             self._send_syn(stream)
             if events is not None and stream.sendable:
                 events.append(WindowOpened(stream.stream_id))
