@@ -25,7 +25,7 @@ def told(readings):
     }
 
 
-def relay(name, *, up=True, round_trip=None, leases=0):
+def relay(name, *, up=True, round_trip=None, leases=0, unasked=0):
     session = SimpleNamespace(
         name=name,
         state=State.UP if up else State.WAITING,
@@ -34,7 +34,7 @@ def relay(name, *, up=True, round_trip=None, leases=0):
         connects=2,
         attempts=3,
     )
-    directory = SimpleNamespace(figures=SimpleNamespace(leases=leases))
+    directory = SimpleNamespace(figures=SimpleNamespace(leases=leases, unasked=unasked))
     return SimpleNamespace(session=session, directory=directory)
 
 
@@ -43,7 +43,9 @@ def router(*relays):
 
 
 def test_relays_are_told_with_their_round_trips_and_leases():
-    found = told(of_relays(router(relay("a:1", round_trip=0.02, leases=7), relay("b:1", up=False))))
+    one = relay("a:1", round_trip=0.02, leases=7, unasked=3)
+    found = told(of_relays(router(one, relay("b:1", up=False, unasked=2))))
+    assert found["limit_hits_total", "relay.unknown_leases"] == 5
     assert found["portal_connections", "up"] == found["portal_connections", "waiting"] == 1
     assert found["portal_connections", "dialling"] == 0
     assert (found["relay_up", "a:1"], found["relay_up", "b:1"]) == (1, 0)

@@ -18,7 +18,9 @@ from hostile_world import (
     listed,
 )
 
+from portal_gateway.frontend.readings import of_relays
 from portal_gateway.relay.directory import MAX_DEPARTED, REFRESH_INTERVAL
+from portal_gateway.relay.router import Router
 from portal_gateway.testing.hostile import Script
 from portal_gateway.testing.hostile_faults import (
     Message,
@@ -212,4 +214,22 @@ def test_a_relay_that_answers_on_another_s_stream(message):
     assert [answer(world, wire) for wire in (first, second)] == [fault, fault]
     script.faults.clear()
     assert answer(world, world.ask("/peer/newcomer/")) == Answer(200)
+    world.stop()
+
+
+def test_made_up_names_cost_one_question_a_second():
+    """A keyed caller who asks for one name after the other, at a relay with 10,000 leases."""
+    world = HostileWorld(Script(LEASE, (listed(LEASE, "newcomer"), *strangers(10_000))))
+    questions = known(world).questions
+    for second in range(3):
+        for number in range(20):
+            wire = world.ask(f"/peer/made-up-{second}-{number}/")
+            assert answer(world, wire) == Answer(404, "lease_not_found")
+        assert answer(world, world.ask("/peer/newcomer/")) == Answer(200)
+        world.reactor.advance(1)
+    assert known(world).questions - questions <= 3
+    assert known(world).unasked >= 57
+    readings = of_relays(Router({}, [world.upstream]))
+    counted = [each.value for each in readings if each.labels == ("relay.unknown_leases",)]
+    assert counted == [known(world).unasked]
     world.stop()

@@ -18,6 +18,7 @@ from urllib.parse import unquote, unquote_to_bytes
 from portal_gateway.config.security_headers import SecurityHeadersSection
 from portal_gateway.exchange import Exchange
 from portal_gateway.wire.http_fields import FieldNames, Headers, with_replaced
+from portal_gateway.wire.lease_names import caseless
 
 __all__ = ["DEFAULTS", "SecurityHeaders"]
 
@@ -116,15 +117,15 @@ def _paths_of(exchange: Exchange) -> list[str]:
     """The path that was asked for as `_expression` has it, by each name of the lease it is at."""
     lease = exchange.lease
     if lease is None:
-        return [unquote(exchange.path).lower()]
+        return [caseless(unquote(exchange.path))]
     target = exchange.upstream_target or b"/"
-    rest = unquote_to_bytes(target.partition(b"?")[0]).decode("utf-8", "replace").lower()
-    return [f"/peer/{name.lower()}{rest}" for name in exchange.lease_names or (lease,)]
+    rest = caseless(unquote_to_bytes(target.partition(b"?")[0]).decode("utf-8", "replace"))
+    return [f"/peer/{caseless(name)}{rest}" for name in exchange.lease_names or (lease,)]
 
 
 def _expression(pattern: str) -> str:
     """``*`` stands for anything, slashes too. No part is tried twice, however long the path."""
-    first, *rest = [re.escape(part) for part in pattern.lower().split("*")]
+    first, *rest = [re.escape(part) for part in caseless(pattern).split("*")]
     if not rest:
         return first
     *between, last = rest
