@@ -77,9 +77,12 @@ class Node:
 
 @dataclass(slots=True, kw_only=True)
 class Scalar(Node):
-    """A single value as it was written, without its quotes; ``plain`` when it had none."""
+    """A single value as it was written, without its quotes; ``plain`` when it had none.
 
-    text: str
+    Its ``repr`` does not show the text, which may be a secret.
+    """
+
+    text: str = field(repr=False)
     plain: bool
 
 

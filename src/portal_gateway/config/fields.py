@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from portal_gateway.config.reading import Entry, Reader, Refused, Value
 from portal_gateway.config.scalars import Text, quote
+from portal_gateway.config.secret_looks import may_be_secret
 from portal_gateway.config.worded import Worded, literals, reads
 
 __all__ = [
@@ -86,7 +87,7 @@ class Section(Generic[T]):
 
     def _unknown(self, entry: Entry) -> str:
         meant = _similar(entry.name, self.fields)
-        if meant is not None:
+        if meant is not None and not may_be_secret(entry.name):
             return f"unknown key {quote(entry.name)}; did you mean {quote(meant)}?"
         if self._may_show(entry.name):
             return f"unknown key {quote(entry.name)}; known here: {self._known}"

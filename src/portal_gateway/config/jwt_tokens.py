@@ -16,9 +16,12 @@ JWTAlgorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 
 @dataclass(frozen=True, slots=True)
 class JWKSAddress:
-    """Where the issuer publishes its keys (RFC 7517 section 5), and the TLS to there."""
+    """Where the issuer publishes its keys (RFC 7517 section 5), and the TLS to there.
 
-    url: str
+    The ``url`` may have a secret in its query.
+    """
+
+    url: str = field(repr=False)
     tls: UpstreamTLS = field(default_factory=UpstreamTLS)
 
 

@@ -79,8 +79,9 @@ def _read(
     except document.UnusableDocument as error:
         raise ConfigInvalid([Fault(source, error.line, error.column, "", error.reason)]) from None
     reading = Reading(source, environ, directory)
-    value = _with_listen_address(Value(root, "", reading))
     try:
+        # Its look for gateway.listen may come across a << that is no mapping.
+        value = _with_listen_address(Value(root, "", reading))
         if value.is_nothing:
             raise value.refuse("the document is empty")
         config = CONFIG(value)

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 from portal_gateway.config import document
 from portal_gateway.config.faults import Fault
 from portal_gateway.config.scalars import NOTHING, Text, meaning_of, quote, replace_variables
+from portal_gateway.config.secret_looks import looks_secret
 
 __all__ = ["MAX_FAULTS", "Entry", "Reader", "Reading", "Refused", "Value", "read_argument"]
 
@@ -138,7 +139,7 @@ class Value:
         """The value of ``node``, which is the entry ``name`` or the item ``name`` of this one."""
         if isinstance(name, int):
             path = f"{self.path}[{name}]"
-        elif _BARE_KEY.fullmatch(name):
+        elif _BARE_KEY.fullmatch(name) and not looks_secret(name):
             path = f"{self.path}.{name}" if self.path else name
         else:
             path = f"{self.path}[{quote(name)}]"

@@ -93,9 +93,11 @@ def _tokens(jwt: JWTSection) -> str:
 
 
 def _certificate(auto: AutoCert) -> str:
+    # Without its query, which may hold a secret.
+    authority = auto.authority.directory_url.partition("?")[0]
     names = ", ".join(auto.domains[:_SHOWN])
     more = f" and {len(auto.domains) - _SHOWN} more" if len(auto.domains) > _SHOWN else ""
-    return f"certificate for {names}{more} by {auto.challenge} from {auto.authority.directory_url}"
+    return f"certificate for {names}{more} by {auto.challenge} from {authority}"
 
 
 def _shown(networks: Sequence[Network | None]) -> str:

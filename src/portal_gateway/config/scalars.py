@@ -12,10 +12,15 @@ from typing import NamedTuple
 
 import yaml
 
-__all__ = ["NOTHING", "Meaning", "Text", "meaning_of", "quote", "replace_variables"]
+from portal_gateway.config.secret_looks import looks_secret, may_be_secret
+
+__all__ = ["HIDDEN", "NOTHING", "Meaning", "Text", "meaning_of", "quote", "replace_variables"]
 
 _MAX_QUOTED = 60
 """Characters of a value that a fault quotes."""
+
+HIDDEN = "***"
+"""Stands for a value that may be a secret."""
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
 _RESOLVER = yaml.resolver.Resolver()
@@ -50,8 +55,9 @@ class Text(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The value for a fault: as it was written, quoted."""
-        return quote(self.written) + (" (its variables replaced)" if self.replaced else "")
+        """The value for a fault: as it was written, quoted, unless it may be a secret."""
+        shown = quote(HIDDEN if may_be_secret(self.written) else self.written)
+        return shown + (" (its variables replaced)" if self.replaced else "")
 
 
 def meaning_of(text: str) -> Meaning | None:
@@ -71,7 +77,12 @@ def meaning_of(text: str) -> Meaning | None:
 
 
 def quote(text: str, *, marks: bool = True) -> str:
-    """``text`` for a fault: bounded, in quotation marks, with what does not print escaped."""
+    """``text`` for a fault: bounded, in quotation marks, with what does not print escaped.
+
+    What looks like a secret is `HIDDEN`.
+    """
+    if looks_secret(text):
+        text = HIDDEN
     if len(text) > _MAX_QUOTED:
         text = text[:_MAX_QUOTED] + "…"
     if not text.isprintable() or '"' in text or "\\" in text:

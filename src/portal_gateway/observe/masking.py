@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import unquote
 
+from portal_gateway.config.secret_looks import SECRET_LOOK
+
 __all__ = ["MASK", "masked", "masked_query", "sent_secrets", "without_secrets"]
 
 MASK: Final = "***"
@@ -27,22 +29,6 @@ _SECRET_NAME: Final = re.compile(
     re.IGNORECASE,
 )
 """Parts of the names of parameters with secrets: of OAuth, of signed URLs, of common services."""
-
-_SECRET_LOOK: Final = re.compile(
-    # An encoded character ends in what may be a letter.
-    r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2}))(?:"
-    r"(?:sk|pk|rk)[-_](?:live|test|demo|proj|ant|admin|svcacct)[-_][0-9A-Za-z_-]{6,}"
-    r"|sk-[0-9A-Za-z]{20,}"
-    r"|eyJ[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)*"
-    r")"
-    # Whatever stands before it: a whole key of this gateway, and how most tokens begin.
-    r"|sk_live_[0-9A-Za-z]{40,}"
-    r"|eyJ(?:hbGciOi|0eXAiOi|raWQiOi|lbmMiOi|jdHkiOi)[0-9A-Za-z_-]*(?:\.[0-9A-Za-z_-]*)*"
-)
-"""Keys as this gateway makes them and many services do, and tokens of RFC 7519.
-
-A lease called ``sk-learn`` is none.
-"""
 
 _NAME_END: Final = re.compile("=|%(?:25)*3[dD]")
 
@@ -106,7 +92,7 @@ def masked(text: str) -> str:
     if _may_be_encoded(text):
         found = without_secrets(text, ())
     elif _may_have_look(text):
-        found = _SECRET_LOOK.sub(MASK, text)
+        found = SECRET_LOOK.sub(MASK, text)
     else:
         found = text
     if found == text and len(text) <= _LONGEST_PLAIN:
@@ -124,7 +110,7 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, MASK)
-    text = _SECRET_LOOK.sub(MASK, text)
+    text = SECRET_LOOK.sub(MASK, text)
     if not _hides_secret(text, secrets):
         return text
     segments = [MASK if _hides_secret(part, secrets) else part for part in text.split("/")]
@@ -181,7 +167,7 @@ def _masked_parameter(parameter: str) -> str:
 
 
 def _may_have_look(text: str) -> bool:
-    """Whether `_SECRET_LOOK` is worth a search: these few letters cost less."""
+    """Whether `SECRET_LOOK` is worth a search: these few letters cost less."""
     return "k_" in text or "k-" in text or "eyJ" in text
 
 
@@ -213,7 +199,7 @@ def _has_secret(text: str, secrets: Iterable[str]) -> bool:
     for secret in secrets:
         if secret in text:
             return True
-    return _may_have_look(text) and _SECRET_LOOK.search(text) is not None
+    return _may_have_look(text) and SECRET_LOOK.search(text) is not None
 
 
 def _decoded(text: str) -> str:

@@ -49,9 +49,12 @@ class ExternalAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """Who is asked; ``ca_file`` holds who may vouch for its own HTTPS."""
+    """Who is asked; ``ca_file`` holds who may vouch for its own HTTPS.
 
-    directory_url: str = LETS_ENCRYPT
+    The ``directory_url`` may have a secret in its query.
+    """
+
+    directory_url: str = field(default=LETS_ENCRYPT, repr=False)
     ca_file: Path | None = None
     email: str | None = None
     eab: ExternalAccount | None = None
