@@ -4,7 +4,7 @@ Below ``/peer/`` and ``/ws/`` all leases share the gateway's host: no lease may 
 """
 
 import pytest
-from answers_world import CLIENTS, OK, WAYS, AnswersWorld, heads_of
+from answers_world import CLIENTS, CONFIG, OK, WAYS, AnswersWorld, heads_of
 
 from portal_gateway.frontend.limits import MAX_HINT_BYTES, MAX_HINTS
 from portal_gateway.policy.origin_policies import NEVER_PASSED, ORIGIN_WIDE
@@ -280,3 +280,13 @@ def test_the_metrics_tell_of_the_flood(world):
         "portal_gateway_limit_hits_total", {"limit": "informational"}
     )
     assert told == 1
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_the_limit_can_be_set(tmp_path, client):
+    config = CONFIG.replace("  tls:", "  limits: {informational: 1}\n  tls:", 1)
+    world = AnswersWorld(ONE, tmp_path, config)
+    heads = world.heads(client, "/peer/origin/", HINTS * 3 + OK)
+    assert [status for status, _ in heads] == [103, 200]
+    assert world.gateway.site.limit_hits["informational"] == 2
+    world.stop()

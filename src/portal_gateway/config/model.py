@@ -125,7 +125,7 @@ class LimitsSection:
     and ``write_stall`` bound the waiting, ``body_rate`` is bytes a second over each
     ``body_rate_window``. ``connections`` are open ones, in all and from one address.
     ``http2_idle_frames`` are those in a row that carry nothing, ``http2_resets`` streams of one
-    connection.
+    connection, ``informational`` the 1xx of a lease that a request's client gets.
     """
 
     request_line: int = 8 * 1024
@@ -142,6 +142,7 @@ class LimitsSection:
     connections_per_address: int = 2_000
     http2_idle_frames: int = 500
     http2_resets: int = 200
+    informational: int = 16
 
 
 @dataclass(frozen=True, slots=True)

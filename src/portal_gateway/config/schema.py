@@ -65,6 +65,7 @@ from portal_gateway.config.times import duration
 from portal_gateway.config.tls_section import TLS, check_listeners
 from portal_gateway.config.upstream_tls_section import UPSTREAM_TLS
 from portal_gateway.config.workers_section import check_processes, workers
+from portal_gateway.wire.http1_response import MAX_INFORMATIONAL
 from portal_gateway.wire.lease_names import lenient_form
 
 __all__ = ["CONFIG"]
@@ -191,6 +192,7 @@ _LIMITS = Section(
         "connections_per_address": whole_number(1, 1_000_000),
         "http2_idle_frames": whole_number(10, 100_000),
         "http2_resets": whole_number(1, 100_000),
+        "informational": whole_number(0, MAX_INFORMATIONAL),
     },
 )
 

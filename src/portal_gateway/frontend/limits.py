@@ -16,7 +16,7 @@ __all__ = [
 
 MAX_HINTS: Final = 16
 """Informational responses of a lease that one request's client gets. A page has one or two 103; a
-102 each 20 s, as RFC 2518 has it, is five minutes of work. What comes above is dropped."""
+102 each 20 s, as RFC 2518 has it, is five minutes of work."""
 
 MAX_HINT_BYTES: Final = 16 * 1024
 """Bytes of the ``Link`` fields in them, together. Browsers act on some 8 KB."""
@@ -35,7 +35,8 @@ class ChannelLimits(RequestLimits):
     idle one may make room; ``connections_per_address``: from one network, None for no limit; what
     comes above is dropped at once. ``http2_idle_frames``: frames in a row that carry nothing,
     ``http2_resets``: streams of one connection that are reset by the client or for what it did
-    (`Patience`).
+    (`Patience`). ``informational``: 1xx of a lease that the client gets for one request; what comes
+    above is dropped.
     """
 
     handshake_timeout: float = 10.0
@@ -48,6 +49,7 @@ class ChannelLimits(RequestLimits):
     connections_per_address: int | None = 2_000
     http2_idle_frames: int = TOKENS
     http2_resets: int = MAX_RESETS
+    informational: int = MAX_HINTS
 
 
 LIMIT_NAMES = (
@@ -64,17 +66,18 @@ LIMIT_NAMES = (
     "connections_per_address",
     "http2_idle_frames",
     "http2_resets",
+    "informational",
 )
-"""The limits whose hits are counted, each under its parameter's name."""
+"""The limits whose hits are counted, each under its parameter's name; `MAX_HINT_BYTES` counts as
+``informational``, too."""
 
 OTHER_LIMIT_NAMES = (
-    "informational",
     "trailers",
     "underscore_fields",
     "websocket_messages",
     "websocket_size",
     "websocket_turn",
 )
-"""Further names in ``limit_hits``: `MAX_HINTS` and `MAX_HINT_BYTES`; fields and trailers of
-requests that no lease gets; the rate of a WebSocket's frames, the size of a message or frame, and
-the work that one end of a WebSocket may do in one turn of the reactor."""
+"""Further names in ``limit_hits``: fields and trailers of requests that no lease gets; the rate of
+a WebSocket's frames, the size of a message or frame, and the work of one end of a WebSocket in one
+turn of the reactor."""

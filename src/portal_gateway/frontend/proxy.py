@@ -12,7 +12,7 @@ from zope.interface import classImplements
 
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.lease_lookup import route_of
-from portal_gateway.frontend.limits import MAX_HINT_BYTES, MAX_HINTS
+from portal_gateway.frontend.limits import MAX_HINT_BYTES
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import ResponseStream
 from portal_gateway.policy.credentials import strip_credentials
@@ -190,7 +190,7 @@ class Carriage:
         """
         request = self._request
         self._hints += 1
-        if self._hints > MAX_HINTS:
+        if self._hints > request.site.limits.informational:
             request.site.limit_hits["informational"] += 1
             return
         fields = self._links(head.headers) if head.status == _EARLY_HINTS else []
