@@ -61,7 +61,9 @@ def status_of(wire):
 
 def details(world, header, host=BALANCER, **ask):
     """The status of what only this machine may see without a key."""
-    return status_of(world.ask("/health/details", wire=opened(world, header, host), key="", **ask))
+    wire = opened(world, header, host)
+    ask = {"key": "", "authority": "127.0.0.1:8080", **ask}
+    return status_of(world.ask("/health/details", wire=wire, **ask))
 
 
 @pytest.fixture
@@ -311,7 +313,7 @@ class UnixProxies:
 )
 def test_a_balancer_by_a_unix_socket(header, client):
     served = Served(Noting())
-    served.site.use(served.site.limits, served.site.streams.rules, UnixProxies(), None)
+    served.site.use(served.site.limits, served.site.streams.rules, UnixProxies(), None, "drop")
     peer, sender = UNIXAddress(b""), Client()
     channel = ProxiedConnections(served.site, served.site).buildProtocol(peer)
     served.link = connect(sender, channel, client_address=peer)
@@ -324,7 +326,7 @@ def test_a_balancer_by_a_unix_socket(header, client):
 
 def test_a_client_of_a_balancer_s_unix_socket_has_no_address():
     served = Served(Noting())
-    served.site.use(served.site.limits, served.site.streams.rules, UnixProxies(), None)
+    served.site.use(served.site.limits, served.site.streams.rules, UnixProxies(), None, "drop")
     peer, sender = UNIXAddress(b""), Client()
     channel = ProxiedConnections(served.site, served.site).buildProtocol(peer)
     served.link = connect(sender, channel, client_address=peer)

@@ -250,7 +250,7 @@ def test_a_network_of_ipv6_is_one_when_room_is_made() -> None:
 def test_the_connections_of_trusted_proxies_are_not_given_up() -> None:
     served = Served(Noting(), connections=4)
     proxies = TrustedProxies([IPv4Network("203.0.113.0/24")])
-    served.site.use(served.site.limits, served.site.streams.rules, proxies, None)
+    served.site.use(served.site.limits, served.site.streams.rules, proxies, None, "drop")
     for _ in range(3):
         served.connect("203.0.113.5")
     served.connect("192.0.2.8")
