@@ -62,6 +62,9 @@ CLOSE_TIMEOUT = 1.0
 MAX_OPENING_BYTES = 16 * 1024
 """Bytes of an opening handshake without an end: genuine ones have a few hundred."""
 
+_STEP = 4096
+"""Bytes that autobahn gets at once: it copies all the rest of them for each frame."""
+
 _CLOSE_NORMAL = 1000
 _CLOSE_PROTOCOL_ERROR = 1002
 
@@ -175,13 +178,7 @@ class _CarrierMixin:
         if self.state == WebSocketProtocol.STATE_CONNECTING:
             self._take_opening(data)
         elif self.state != WebSocketProtocol.STATE_CLOSED:
-            # A client's frames are masked: never plain.
-            if self._masks and self.current_frame is None and not self.inside_message:
-                if self.data:
-                    data, self.data = self.data + data, b""
-                data = self._frames.receive_data(data)
-            if data:
-                self._dataReceived(data)
+            self._take_frames(data)
         self._hand_on()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -250,6 +247,17 @@ class _CarrierMixin:
         super()._fail_connection(code, reason)  # type: ignore[misc]  # as above
 
     # Inside.
+
+    def _take_frames(self, data: bytes) -> None:
+        while data and self.state != WebSocketProtocol.STATE_CLOSED:
+            # A client's frames are masked: never plain.
+            if self._masks and self.current_frame is None and not self.inside_message:
+                if self.data:
+                    data, self.data = self.data + data, b""
+                data = self._frames.receive_data(data)
+            if data:
+                self._dataReceived(data[:_STEP])
+                data = data[_STEP:]
 
     def _take_opening(self, data: bytes) -> None:
         try:
