@@ -19,7 +19,7 @@ help:
 	@echo "make docs   these documents as HTML, in build/docs/html"
 	@echo "make bench  requests per second beside other proxies (BENCH_ARGS='--seconds 3')"
 	@echo "make bench-streams  a large download, events on 500 streams, idle WebSockets"
-	@echo "make soak   slow clients, h2spec, drains and restarts under load, and each streaming test 100 times (SOAK_REPEAT=10): twenty minutes"
+	@echo "make soak   slow clients, h2spec, drains and restarts under load, and each streaming test 100 times (SOAK_REPEAT=10): twenty minutes; then an hour of fuzzing (PORTAL_GATEWAY_FUZZ_SECONDS=10)"
 	@echo "make image-wheels  what the image installs has wheels for both architectures, and its size"
 	@echo "make modules  write again what stands in docs/ and is made from the code"
 	@echo "make proto  generate the protobuf code again"
@@ -89,6 +89,7 @@ soak: .venv/.dev-installed
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest $(TIMES) -p tests.soak.repeating --repeat $(SOAK_REPEAT) \
 		tests/frontend/test_streams.py tests/relay/test_http_client_streams.py \
 		tests/integration/test_openai_client.py
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s $(TIMES) tests/soak/soak_fuzz.py
 
 # What the image installs, for both architectures, and how large it is there.
 image-wheels: .venv/.dev-installed

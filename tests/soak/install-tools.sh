@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Before `make soak`: slowhttptest from Debian (apt as root), and h2spec built from the pinned module into bin/.
+# Before `make soak`: slowhttptest from Debian (apt as root), h2spec built from the pinned module into bin/, and
+# atheris, the extra `fuzz`, into .venv.
 set -euo pipefail
 cd "$(dirname "$0")"
 if ! command -v slowhttptest >/dev/null; then
@@ -16,3 +17,5 @@ if ! command -v go >/dev/null; then
 fi
 mkdir -p bin
 GOFLAGS=-buildvcs=false go build -mod=readonly -o bin/ tool
+../../.venv/bin/python -c 'import atheris' 2>/dev/null || \
+    ../../.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '../..[fuzz]'
