@@ -89,6 +89,7 @@ soak: .venv/.dev-installed
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest $(TIMES) -p tests.soak.repeating --repeat $(SOAK_REPEAT) \
 		tests/frontend/test_streams.py tests/relay/test_http_client_streams.py \
 		tests/integration/test_openai_client.py
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s $(TIMES) tests/soak/soak_abuse.py
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -s $(TIMES) tests/soak/soak_fuzz.py
 
 # What the image installs, for both architectures, and how large it is there.

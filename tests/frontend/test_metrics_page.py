@@ -12,6 +12,7 @@ from portal_gateway.exchange import Exchange
 from portal_gateway.observe.metric_list import METRICS
 from portal_gateway.observe.metrics import FIXED_SERIES
 from portal_gateway.observe.request_counts import path_template
+from portal_gateway.relay.lost import Loss
 
 ADMIN = "sk_live_of_the_admin_0123456789"
 
@@ -379,8 +380,8 @@ def test_every_metric_that_is_told_is_listed_and_the_fixed_ones_fit():
         "portal_gateway_rate_limit_hits_total",
     )
     fixed = [line for line in lines if not line.startswith(("#", *varying))]
-    # With Redis, a certificate, and round trips of each relay there are some more.
-    assert len(fixed) + 6 + 1 + 21 <= FIXED_SERIES
+    # With Redis, a certificate, round trips of each relay and all reasons there are some more.
+    assert len(fixed) + 6 + 1 + 21 + len(Loss) <= FIXED_SERIES
     assert 'portal_gateway_relay_up{relay="_other"}' in "\n".join(lines)
     world.stop()
 

@@ -1,5 +1,6 @@
 """What metrics read from the parts of a gateway, for parts that tests of a whole one lack."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from portal_gateway.frontend.readings import (
     of_tokens,
 )
 from portal_gateway.relay.lease_pools import PoolFigures
+from portal_gateway.relay.lost import Loss
 from portal_gateway.relay.session import State
 from portal_gateway.store.database import DatabaseFigures
 from portal_gateway.store.redis import RedisFigures
@@ -32,6 +34,7 @@ def relay(name, *, up=True, round_trip=None, leases=0, unasked=0):
         connected=up,
         round_trip=round_trip,
         connects=2,
+        losses=Counter({Loss.YAMUX_FAULT: 2}),
         attempts=3,
     )
     directory = SimpleNamespace(figures=SimpleNamespace(leases=leases, unasked=unasked))
@@ -53,6 +56,7 @@ def test_relays_are_told_with_their_round_trips_and_leases():
     assert ("relay_round_trip_seconds", "b:1") not in found
     assert (found["leases", "a:1"], found["leases", "b:1"]) == (7, 0)
     assert (found["relay_connects_total", "a:1"], found["relay_attempts_total", "a:1"]) == (2, 3)
+    assert found["relay_losses_total", "yamux_fault"] == 4
     pool = [found["pool_connections", state] for state in ("idle", "active", "dialling")]
     assert pool == [1, 2, 3]
     assert found["pool_queued_requests",] == 4

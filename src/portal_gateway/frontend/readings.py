@@ -1,5 +1,6 @@
 """What metrics tell of the parts of a running gateway, read from them when it is asked for."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from portal_gateway.observe.logs import Log
 from portal_gateway.observe.reload_results import ReloadResults
 from portal_gateway.observe.tallies import OTHER
 from portal_gateway.policy.rate_limits import Tables
+from portal_gateway.relay.lost import Loss
 from portal_gateway.relay.router import Relay, Router
 from portal_gateway.relay.session import State
 from portal_gateway.tls.rotation import Rotation
@@ -86,6 +88,9 @@ def of_relays(router: Router) -> Iterator[Reading]:
         yield from _of_relay((name,), those)
     unasked = sum(relay.directory.figures.unasked for relay in relays)
     yield Reading("portal_gateway_limit_hits_total", unasked, ("relay.unknown_leases",))
+    losses = sum((relay.session.losses for relay in relays), Counter[Loss]())
+    for loss, count in losses.items():
+        yield Reading("portal_gateway_relay_losses_total", count, (str(loss),))
     pools = router.pool_figures
     for kind, count in (
         ("idle", pools.idle),

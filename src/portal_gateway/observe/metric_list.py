@@ -140,6 +140,13 @@ METRICS: Final = (
         ("relay",),
     ),
     Listed(
+        "portal_gateway_relay_losses_total",
+        "counter",
+        "Sessions that ended and attempts that failed, by the reason: yamux_fault, for example,"
+        " when the relay broke the protocol or flooded the gateway.",
+        ("reason",),
+    ),
+    Listed(
         "portal_gateway_relay_attempts_total",
         "counter",
         "Attempts to connect to a relay.",

@@ -18,6 +18,7 @@ A relay that does not answer a ping within ``PING_TIMEOUT`` is cut off: this fin
 stopped, and networks that drop packets, which TCP would take many minutes to notice.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from random import Random, SystemRandom
@@ -67,8 +68,9 @@ class RelaySession:
 
     ``on_connected`` is called with each new connection, ``on_lost`` with the ``RelayLost`` of each
     that was up. ``round_trip`` is the last measured, in seconds; ``attempts`` and ``connects``
-    count since the start; ``last_loss`` says why the relay was last not to be had, ``since`` when
-    the relay came or went, None before it was tried.
+    count since the start, and ``losses`` by the reason how often the relay was not to be had;
+    ``last_loss`` is the last of these, ``since`` when the relay came or went, None before it was
+    tried.
 
     Raises ``ValueError`` for a URL or a file that cannot be used, ``OSError`` for one that cannot
     be read.
@@ -94,6 +96,7 @@ class RelaySession:
         self.since: float | None = None
         self.attempts = 0
         self.connects = 0
+        self.losses: Counter[Loss] = Counter()
         self._reactor = reactor
         self._dial = dial or _dialler(reactor, relay, tls)
         self._backoff = Backoff(rng or SystemRandom())
@@ -221,6 +224,7 @@ class RelaySession:
         news = self.state is State.UP or lost.loss is not self.last_loss
         self.state = State.WAITING
         self.last_loss = lost.loss
+        self.losses[lost.loss] += 1
         _log.emit(
             LogLevel.warn if news else LogLevel.debug,
             "relay {relay} {what}: {reason} ({detail}); next attempt in {wait:.1f} s",

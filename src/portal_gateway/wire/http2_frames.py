@@ -99,6 +99,10 @@ class Frame(NamedTuple):
         return bool(self.flags & _END_HEADERS)
 
 
+_LEAST_CONTINUATION = 4096
+"""Bytes that a CONTINUATION frame counts for at least: empty ones cost work, too (CVE-2024-27316)."""
+
+
 class FrameCutter:
     """Bytes in, frames out. Keeps one incomplete frame at most.
 
@@ -150,7 +154,9 @@ class FrameCutter:
         while size - position >= _HEADER:
             length = int.from_bytes(data[position : position + 3], "big")
             kind = data[position + 3]
-            block = self._block + length if kind == FrameType.CONTINUATION else length
+            block = length
+            if kind == FrameType.CONTINUATION:
+                block = self._block + max(length, _LEAST_CONTINUATION)
             if length > MAX_FRAME_SIZE or block > self._max_block:
                 if frames:
                     break
