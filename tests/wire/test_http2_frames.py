@@ -69,9 +69,10 @@ def test_a_frame_that_is_too_long_is_refused_before_it_came():
 
 def test_a_header_block_that_is_too_long_is_refused_before_it_came():
     first = HeadersFrame(1, data=b"h" * MAX_FRAME_SIZE).serialize()
+    # One of 40 bytes counts as one of 4 KiB.
     more = ContinuationFrame(1, data=b"c" * 40).serialize()
-    begun = ContinuationFrame(1, data=b"c").serialize()[:9]
-    cutter = FrameCutter(MAX_FRAME_SIZE + 40)
+    begun = ContinuationFrame(1, data=b"").serialize()[:9]
+    cutter = FrameCutter(MAX_FRAME_SIZE + 4096)
     assert len(cutter.receive_data(PREFACE + first + more)) == 2
     # Each block is counted for itself, and no frame but those two is a part of one.
     assert len(cutter.receive_data(first + more + FRAMES[2] + FRAMES[2])) == 4

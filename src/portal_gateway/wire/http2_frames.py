@@ -100,7 +100,7 @@ class Frame(NamedTuple):
 
 
 _LEAST_CONTINUATION = 4096
-"""Bytes that a CONTINUATION frame counts for at least: empty ones cost work, too (CVE-2024-27316)."""
+"""Bytes that a CONTINUATION frame counts for at least: an empty one costs work (CVE-2024-27316)."""
 
 
 class FrameCutter:
