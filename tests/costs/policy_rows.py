@@ -120,7 +120,7 @@ CREDENTIALS = [
         )
         for shape, make in CLAIMS.items()
     ),
-    Row("policy.key_cache", "strangers' keys", lambda size: size, remember_keys, (500, 5_000)),
+    Row("policy.key_cache", "strangers' keys", lambda size: size, remember_keys, (300, 3_000)),
 ]
 
 # Names, paths and hosts of leases.
@@ -396,21 +396,21 @@ LIMITS = [
         "buckets in a full table",
         lambda size: size,
         fill_buckets,
-        (500, 5_000),
+        (300, 3_000),
     ),
     Row(
         "policy.token_bucket",
         "buckets that filled up",
         lambda size: size,
         sweep_buckets,
-        (500, 5_000),
+        (300, 3_000),
     ),
     Row(
         "policy.quota_table",
         "keys while nothing is written",
         lambda size: size,
         fill_quotas,
-        (500, 5_000),
+        (300, 3_000),
     ),
 ]
 

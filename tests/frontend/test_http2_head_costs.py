@@ -138,8 +138,8 @@ def test_a_redirect_of_ours_that_repeats_a_long_query(world):
         assert (b"location", f"/peer/tool/?{query}".encode()) in headers
         return long - short
 
-    # A request with such a query is decoded and judged, too.
-    assert holds(measure, 3 * len(query))
+    # A request with such a query is decoded, judged and logged, too.
+    assert holds(measure, 6 * len(query))
 
 
 def test_fields_that_flush_the_table_and_hundreds_that_are_looked_for_in_it(world):
