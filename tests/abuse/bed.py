@@ -229,7 +229,7 @@ class Bed:
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            self._exit.callback(program.wait)
+            self._exit.enter_context(program)
             self._exit.callback(program.terminate)
             assert program.stdout is not None
             self._relays[kind] = program, program.stdout.readline().split()[1]

@@ -7,7 +7,12 @@ import pytest
 
 from portal_gateway.config import document
 from portal_gateway.config.database import DatabaseSection
-from portal_gateway.config.loading import ConfigInvalid, load_config, load_config_text
+from portal_gateway.config.loading import (
+    LISTEN_VARIABLE,
+    ConfigInvalid,
+    load_config,
+    load_config_text,
+)
 from portal_gateway.config.model import (
     ApiKey,
     Config,
@@ -555,3 +560,12 @@ def test_an_address_of_the_environment_is_compared_with_the_others():
     text = 'metrics: {listen: "0.0.0.0:8443"}\nauth: {keys: [{key: sk_live_abcdef}]}\n'
     (told,) = faults(text, {"PORTAL_GATEWAY_LISTEN": "0.0.0.0:8443"})
     assert told.startswith("1: metrics.listen: the same address as gateway.listen")
+
+
+@pytest.mark.parametrize("environ", [{}, {LISTEN_VARIABLE: "0.0.0.0:8080"}])
+@pytest.mark.parametrize(
+    "text", ["<<: 1", "<<: [1]", "<<: !tag {a: b}", "!tag\n<<: {a: b}", "gateway:\n  <<: 1"]
+)
+def test_a_merge_that_cannot_be_is_a_fault_wherever_it_stands(text, environ):
+    with pytest.raises(ConfigInvalid):
+        load_config_text(text, "gateway.yaml", environ)

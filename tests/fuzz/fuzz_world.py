@@ -41,6 +41,10 @@ logging: {{level: error}}
 WAITS = (0.0, 0.1, 1.0, 6.0, 12.0, 31.0, 80.0)
 """Seconds that a conversation may let pass at once: around each of the deadlines."""
 
+PATIENCE = 200.0
+"""Seconds after the last byte of a client until each of its requests is over: two of the longest
+waits for a client, which are 75 and 30 seconds, and some."""
+
 AFTER = 6.0
 """Seconds after the client went until nothing is held: a WebSocket's closing handshake with the
 lease takes 4, the lingering close of a connection 2."""
@@ -211,6 +215,16 @@ class FuzzWorld(World):
             )
 
     # The end.
+
+    def answer_everything(self) -> None:
+        """The lease answers at once, the client takes everything: no request waits for ever."""
+        for wire in self.clients:
+            wire.transport.resumeProducing()
+        self.reactor.advance(PATIENCE)
+        waiting = [request.exchange.path for request in self.site.requests()]
+        assert not waiting, waiting
+        figures = self.gateway.upstreams.router.pool_figures
+        assert (figures.active, figures.queued) == (0, 0)
 
     def finish(self) -> None:
         """The client goes: nothing is held, and the gateway stops."""

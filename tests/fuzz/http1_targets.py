@@ -156,6 +156,7 @@ def http1_client(data: bytes) -> None:
         while dice.left:
             client.step()
         world.reactor.settle()
+        world.answer_everything()
         world.finish()
 
 

@@ -314,6 +314,8 @@ def _converse(data: bytes, lease: Callable[[], Wire], *, lease_speaks: bool) -> 
                 client.step()
         client.flush()
         world.reactor.settle()
+        if lease is Echoing:
+            world.answer_everything()
         world.finish()
 
 

@@ -63,6 +63,8 @@ class Innocent:
         self._program.terminate()
         self._program.wait()
         self._thread.join()
+        assert self._program.stdout is not None
+        self._program.stdout.close()
 
     def p99(self, start: float, end: float) -> float:
         took = sorted(took for at, took in list(self._seen) if start <= at < end)
