@@ -238,7 +238,7 @@ class FuzzWorld(World):
         figures = self.gateway.upstreams.router.pool_figures
         held = {
             "connections": site.connections,
-            "addresses": len(site._per_address),
+            "networks": len(site._channels._by_network),
             "requests": len(list(site.requests())),
             "websockets": site.websockets,
             "streams": len(site.streams),
