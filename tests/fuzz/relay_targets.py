@@ -8,6 +8,7 @@ from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
 from portal_gateway.errors import GatewayError
+from portal_gateway.relay.configured_names import ConfiguredNames
 from portal_gateway.relay.connection import RelayConnection
 from portal_gateway.relay.directory import Directory
 from portal_gateway.relay.websocket import ClientCarrierFactory, ServerCarrierFactory
@@ -503,8 +504,13 @@ def _read(packet: Packet) -> None:
 def _look_up(info: RelayInfo) -> None:
     """The directory that the list makes: every lease of it is found by its id, or is nobody's."""
     with no_failures():
-        directory = Directory(lambda: succeed(info), Clock(), {"pinned": PINNED.identity.id})
+        clock = Clock()
+        names = ConfiguredNames({"pinned": PINNED.identity.id})
+        directory = Directory(lambda: succeed(info), clock, names)
         directory.refresh()
+        # A long list is read in slices.
+        while clock.getDelayedCalls():
+            clock.advance(0)
         for lease in info.leases:
             found = directory.find(lease.id)
             assert found is None or found.id == lease.id
