@@ -525,6 +525,18 @@ def test_one_that_cannot_be_withdrawn_in_order_ends_all_the_same(tracebacks):
     served.finish()
 
 
+class FailsFirst:
+    """Fails the first time that it is called."""
+
+    def __init__(self, called):
+        self.called = called
+        self.calls = 0
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        return fails() if self.calls == 1 else self.called(*arguments)
+
+
 def test_slow_bodies_are_looked_at_though_one_cannot_be_refused(tracebacks):
     noting = Noting(lambda request: request.read_body(Reader()))
     served = HTTP2(noting)
@@ -533,8 +545,10 @@ def test_slow_bodies_are_looked_at_though_one_cannot_be_refused(tracebacks):
     streams.append(served.h2.get_next_available_stream_id())
     served.h2.send_headers(streams[1], POST)
     served.turn()
-    noting.requests[0].refuse = lambda error: fails()
+    problem = served.site.render_problem
+    served.site.render_problem = fails_first = FailsFirst(problem)
     served.lets_pass(16)
+    assert fails_first.calls == 2
     assert served.answers[streams[0]].reset == ErrorCodes.INTERNAL_ERROR
     assert served.answers[streams[1]].status == 408
     assert len(tracebacks) == 1

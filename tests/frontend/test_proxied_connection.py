@@ -11,6 +11,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from portal_gateway.frontend.deadlines import LAST_HEAD
 from portal_gateway.frontend.proxied_connection import ProxiedConnections, ProxiedReactor
+from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.testing.transports import connect
 from portal_gateway.wire.proxy_header import LOCAL_HEADER
 from tests.frontend.gateway_world import KEY, World, head_of
@@ -297,23 +298,15 @@ def test_the_listener_for_metrics_has_it_too():
     world.stop()
 
 
-class UnixProxies:
-    """Trusts peers of UNIX sockets."""
-
-    def trusts(self, peer):
-        return not peer
-
-    def passage(self, _peer, _head):
-        return None
-
-
 @pytest.mark.parametrize(
     ("header", "client"),
     [(v1(), CLIENT), (b"PROXY UNKNOWN\r\n", ""), (LOCAL_HEADER, "")],
 )
 def test_a_balancer_by_a_unix_socket(header, client):
     served = Served(Noting())
-    served.site.use(served.site.limits, served.site.streams.rules, UnixProxies(), None, "drop")
+    served.site.use(
+        served.site.limits, served.site.streams.rules, TrustedProxies([], unix=True), None, "drop"
+    )
     peer, sender = UNIXAddress(b""), Client()
     channel = ProxiedConnections(served.site, served.site).buildProtocol(peer)
     served.link = connect(sender, channel, client_address=peer)
@@ -326,7 +319,9 @@ def test_a_balancer_by_a_unix_socket(header, client):
 
 def test_a_client_of_a_balancer_s_unix_socket_has_no_address():
     served = Served(Noting())
-    served.site.use(served.site.limits, served.site.streams.rules, UnixProxies(), None, "drop")
+    served.site.use(
+        served.site.limits, served.site.streams.rules, TrustedProxies([], unix=True), None, "drop"
+    )
     peer, sender = UNIXAddress(b""), Client()
     channel = ProxiedConnections(served.site, served.site).buildProtocol(peer)
     served.link = connect(sender, channel, client_address=peer)
