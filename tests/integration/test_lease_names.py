@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import pytest
 
@@ -191,10 +192,12 @@ def test_listed_configured_names_are_theirs_or_nobodys(listed: Stage) -> None:
         assert listed.reached(listed.ask(path, LOW)) == "stranger"
 
 
-def test_of_two_listed_names_that_fold_alike_the_plain_one_is_reached(listed: Stage) -> None:
+def test_listed_names_that_fold_alike_are_reached_in_their_very_spelling(listed: Stage) -> None:
     assert listed.reached(listed.ask("/peer/secret/echo", BOSS)) == "mine"
-    for name in ("Secret", "SECRET"):
-        assert listed.ask(f"/peer/{name}/echo", BOSS).status == HTTPStatus.NOT_FOUND
+    assert listed.reached(listed.ask("/peer/Secret/echo", BOSS)) == "stranger"
+    assert listed.ask("/peer/SECRET/echo", BOSS).status == HTTPStatus.NOT_FOUND
+    for name in ("secret", "Secret", "SECRET"):
+        assert listed.ask(f"/peer/{name}/echo", LOW).status == HTTPStatus.FORBIDDEN
 
 
 def check_configured(stage: Stage, pinned: str | None) -> None:
@@ -215,3 +218,39 @@ def check_configured(stage: Stage, pinned: str | None) -> None:
             answer = stage.ask(f"/peer/{name}/echo", key)
             assert answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN}, name
             assert stage.reached(answer) is None, name
+
+
+def test_strangers_neither_take_a_listed_name_nor_its_place_at_a_later_relay(
+    portal: None, origin: str, tmp_path: Path
+) -> None:
+    """What folds like a name, at its relay, and the very name at the next one."""
+    names = {"Company-Tool": "COMPANY-TOOL", "x² team™": "x2 teamtm", "straße": "STRASSE"}
+    strangers, address = programs.origin()
+    with strangers, programs.go_relay("1.4.14") as first, programs.go_relay("1.4.14") as second:
+        tunnels = []
+        try:
+            for number, (mine, like) in enumerate(names.items()):
+                for relay, name, to in (
+                    (first, mine, origin),
+                    (first, like, address),
+                    (second, mine, address),
+                ):
+                    file = tmp_path / f"{number}-{len(tunnels)}.pem"
+                    tunnels.append(programs.expose(relay, name, to, file))
+            configuration = {
+                "portal": {"relays": [{"url": first.url}, {"url": second.url}]},
+                "auth": KEYS,
+                "lease_acl": {"*": ["boss"]},
+            }
+            with programs.Gateway(configuration, tmp_path) as gateway:
+                gateway.wait_ready()
+                stage = Stage(first, gateway, origin, address, {})
+                for mine in names:
+                    answer = stage.ask(f"/peer/{quote(mine)}/echo", BOSS)
+                    assert stage.reached(answer) == "mine", mine
+                for nobodys in ("company-tool", "strasse"):
+                    answer = stage.ask(f"/peer/{nobodys}/echo", BOSS)
+                    assert answer.status == HTTPStatus.NOT_FOUND, nobodys
+        finally:
+            for tunnel in tunnels:
+                tunnel.stop()

@@ -457,6 +457,26 @@ def test_a_contested_name_is_reported_once_and_by_ids_only(logged):
     assert directory.figures.contested == 1
 
 
+def test_a_contested_name_is_answered_by_the_last_answer_and_is_offline_once_it_left():
+    _clock, relay, directory = make((A, "Tool"), (B, "TOOL"))
+    directory.poll()
+    questions = relay.questions
+    assert resolved(directory, "tool") == ["lease_not_found"]
+    assert directory.is_contested("tool")
+    assert relay.questions == questions
+    relay.leases = ((B, "TOOL"),)
+    directory.poll()
+    assert directory.find("tool").id == B
+    relay.leases = ()
+    directory.poll()
+    assert not directory.is_contested("tool")
+    assert resolved(directory, "tool") == ["lease_offline"]
+    relay.leases = ((A, "Tool"), (B, "TOOL"))
+    directory.poll()
+    directory.clear()
+    assert not directory.is_contested("tool")
+
+
 def test_an_invented_multitude_of_contests_is_logged_in_one_short_line(logged):
     clock, _, directory = make(
         *((numbered_id(number), f"name {number // 2}") for number in range(600))

@@ -154,6 +154,37 @@ class RouterTests(SynchronousTestCase):
         pool = Router({}, [first.relay, second.relay]).find("agent").pool
         self.assertEqual(pool.lease_id, second.leases[0].id)
 
+    def test_a_name_that_is_contested_at_a_relay_is_looked_for_nowhere_else(self):
+        mine, other = listed("Company-Tool"), listed("COMPANY-TOOL")
+        first = FakeRelay(self.clock, mine, other)
+        second = FakeRelay(self.clock, listed("Company-Tool"), listed("company-tool"))
+        for relay in (first, second):
+            relay.relay.start()
+        by_path = HTTPRelay(HTTPRelayURL.parse("http://[::1]/"), FakePool)
+        for http_relays in ((), (by_path,)):
+            router = Router({}, [first.relay, second.relay], http_relays)
+            self.assertEqual(router.find("Company-Tool").key, mine.id)
+            self.assertEqual(router.find("COMPANY-TOOL").key, other.id)
+            self.fails(router.find("company-tool"), "lease_not_found")
+            # Two of one name, and the id of a lease in lower case.
+            first.leases = (mine, listed("Company-Tool"))
+            self.successResultOf(first.directory.refresh())
+            self.fails(router.find("Company-Tool"), "lease_not_found")
+            self.fails(router.find(mine.id.lower()), "lease_not_found")
+            first.leases = (mine, other)
+            self.successResultOf(first.directory.refresh())
+
+    def test_a_name_that_just_became_contested_is_looked_for_nowhere_else(self):
+        by_path = HTTPRelay(HTTPRelayURL.parse("http://[::1]/"), FakePool)
+        for http_relays in ((), (by_path,)):
+            first, second = FakeRelay(self.clock), FakeRelay(self.clock)
+            for relay in (first, second):
+                relay.relay.start()
+            first.leases = (listed("tool"), listed("tool"))
+            second.leases = (listed("tool"),)
+            router = Router({}, [first.relay, second.relay], http_relays)
+            self.fails(router.find("tool"), "lease_not_found")
+
     def test_a_relay_that_does_not_answer_does_not_delay_one_that_has_the_lease(self):
         first, second = FakeRelay(self.clock), FakeRelay(self.clock)
         for relay in (first, second):

@@ -25,13 +25,13 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from portal_gateway.errors import GatewayError, fault
+from portal_gateway.errors import CAUSES, ClientFault, GatewayError, fault
 from portal_gateway.relay.configured_names import ConfiguredNames
 from portal_gateway.relay.lease_index import LeaseIndex
 from portal_gateway.relay.lease_table import LeaseTable
 from portal_gateway.relay.slices import in_slices
 from portal_gateway.wire.errors import WireError
-from portal_gateway.wire.lease_names import lenient_form
+from portal_gateway.wire.lease_names import folded
 from portal_gateway.wire.limits import MAX_LEASE_NAME_BYTES
 from portal_gateway.wire.messages import ListedLease, RelayInfo
 
@@ -41,6 +41,7 @@ __all__ = [
     "REFRESH_INTERVAL",
     "SEEN_LIFETIME",
     "UNKNOWN_INTERVAL",
+    "ContestedName",
     "Directory",
     "DirectoryFigures",
 ]
@@ -82,6 +83,16 @@ class DirectoryFigures:
     questions: int
     answered_at: float | None
     last_error: str | None
+
+
+class ContestedName(ClientFault):
+    """``lease_not_found``: a relay lists the name, for several leases, so that it is nobody's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            CAUSES["lease_not_found"],
+            "Several leases have that name. Spell it as the lease does, or ask by the lease's id.",
+        )
 
 
 class _Indexed(NamedTuple):
@@ -175,6 +186,10 @@ class Directory:
             return None
         return self._table.find(name)
 
+    def is_contested(self, name: str) -> bool:
+        """Whether ``name`` is listed in the last answer, still to be believed, and means nobody."""
+        return self._clock.seconds() <= self._believed_until and self._table.is_contested(name)
+
     def names_of(self, lease: ListedLease) -> tuple[str, ...]:
         """All that a lease of the last answer is known by, what it is called first."""
         return self._table.names_of(lease)
@@ -183,7 +198,8 @@ class Directory:
         """The lease that ``name`` (or id) means; asks the relay about a name that it did not list,
         unless it was asked about one within UNKNOWN_INTERVAL.
 
-        Fails with a GatewayError: ``lease_not_found``; ``lease_offline`` for a lease that is
+        Fails with a GatewayError: ``lease_not_found``, which is a `ContestedName` where nobody else
+        is to be asked; ``lease_offline`` for a lease that is
         configured or was seen within SEEN_LIFETIME; ``identity_mismatch`` when a pinned name is
         held by another identity only; or what went wrong with the question
         (``relay_unavailable``, ``relay_protocol_error``).
@@ -191,6 +207,8 @@ class Directory:
         lease = self.find(name)
         if lease is not None:
             return succeed(lease)
+        if self.is_contested(name):
+            return fail(ContestedName())
         if not name or len(name) > MAX_LEASE_NAME_BYTES:
             return fail(self._absence(name))
         if self._question is None:
@@ -284,7 +302,7 @@ class Directory:
     def _find_in_new_answer(self, name: str) -> ListedLease:
         lease = self.find(name)
         if lease is None:
-            raise self._absence(name)
+            raise ContestedName() if self.is_contested(name) else self._absence(name)
         return lease
 
     def _remember_departed(self, addresses: list[str]) -> None:
@@ -303,7 +321,7 @@ class Directory:
             departed.popitem(last=False)
 
     def _was_seen(self, name: str) -> bool:
-        form = lenient_form(name)
+        form = folded(name)
         seen = self._departed.get(form)
         # Where the session is over, all that the last answer had has left.
         if self._seen is not self._table.index and self._seen.has(form):
@@ -332,9 +350,9 @@ class Directory:
         self._reported = state
         if contests:
             _log.warn(
-                "The relay lists {count} name(s) for several leases each, alike but for case or"
-                " characters that others take for the same. They are not reachable by name; lease"
-                " ids: {ids}",
+                "The relay lists {count} name(s) for several leases each, alike but for case. Each"
+                " is reachable in its own spelling only, or by id where that is not its alone;"
+                " lease ids: {ids}",
                 count=len(contests),
                 ids=_some_ids(chain.from_iterable(contests)),
             )

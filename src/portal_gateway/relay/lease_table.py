@@ -1,7 +1,7 @@
 """The lease that a name means: the index over one answer of a relay's directory, and the
 configuration on top.
 
-Names in the directory are whatever publishers wrote. A name is looked up by its lenient form
+Names in the directory are whatever publishers wrote. A name is looked up by its folded form
 (`portal_gateway.wire.lease_names`), and the first rule that applies decides alone:
 
 1. A *configured* name means what the configuration says, and no other name of its lenient form
@@ -11,11 +11,12 @@ Names in the directory are whatever publishers wrote. A name is looked up by its
    *name* of that shape, nor by the id of another lease in lower case: a publisher could otherwise
    take the place of another lease by calling itself its id. (Whoever is named by its own id is
    reached by that id anyhow.)
-3. A name means the lease whose name has the same folded form, if no other listed name has the same
-   lenient form. Of several such names the one that *is* the lenient form (``tool`` of ``tool``,
-   ``Tool`` and ``tool.``) still means its lease, if it is listed once; the others mean nobody. So
-   no publisher can take over what callers reach by another case, nor take a lease that is named in
-   lower case off the network.
+3. A name means the one lease whose name has the same folded form. Of several (``Tool``, ``TOOL``)
+   each is meant by its very name, if it is listed once, and any other spelling (``tool``) means
+   nobody. So no publisher can take a lease off the network, except by taking the very same name.
+
+A name that is nobody's by rule 2 or 3 is *contested*. It must not be looked for elsewhere: whoever
+contests a name would decide that the lease of that name at another relay is used instead.
 
 The empty name never matches. The end-to-end handshake then proves that the id found here is the
 one that answers, so a relay can withhold a lease but not replace one that was asked for by id or
@@ -69,6 +70,15 @@ class LeaseTable:
         if len(name) == LEASE_ID_CHARACTERS and is_lease_id(name):
             return by_id.get(name)
         return self.index.named(name if meaning is None else meaning.name)
+
+    def is_contested(self, name: str) -> bool:
+        """Whether ``name`` is listed and means nobody, so that it means nobody elsewhere either."""
+        meaning = self._configured.get(name)
+        if meaning is not None:
+            if folded(name) != meaning.folded or meaning.lease_id is not None:
+                return False
+            name = meaning.name
+        return not is_lease_id(name) and self.index.is_contested(name)
 
     def names_of(self, lease: ListedLease) -> tuple[str, ...]:
         """All that a lease of this answer is known by: the names pinned to its id, the name that it

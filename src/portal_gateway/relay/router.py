@@ -1,7 +1,8 @@
 """From the lease that a request names to the way that leads to it.
 
 A configured origin comes first. Then come the relays that list their leases, in the order of the
-configuration: the first that lists the lease now has it. Then come the relays without a list, which
+configuration: the first that lists the lease now has it, and the first that lists the name for
+several leases, so that it is nobody's, ends the search. Then come the relays without a list, which
 may have it: one that has a connection to it at once, else, when the connected relays with a list
 were asked anew and know nothing of it, the first whose leases can have such a name. Only that one
 is tried. A lease whose identity is pinned is never looked for where there is no identity to check.
@@ -20,7 +21,7 @@ from twisted.python.failure import Failure
 from portal_gateway.config.model import LeaseSection
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.relay.configured_names import ConfiguredNames
-from portal_gateway.relay.directory import Directory
+from portal_gateway.relay.directory import ContestedName, Directory
 from portal_gateway.relay.lease_pools import LeasePools, PoolFigures, sum_of
 from portal_gateway.relay.origins import HTTPRelay
 from portal_gateway.relay.pool import Pool, PoolLimits
@@ -161,6 +162,8 @@ class Router:
                 listed = relay.directory.find(lease)
                 if listed is not None:
                     return self._as_configured(relay.route(listed))
+                if relay.directory.is_contested(lease):
+                    return fail(ContestedName())
         section = self._leases.get(lease)
         if self._http_relays and (section is None or section.identity is None):
             return self._find_by_http(lease)
@@ -189,7 +192,7 @@ class Router:
 
     def _not_listed(self, failure: Failure, lease: str) -> Route:
         failure.trap(GatewayError)
-        route = self._http_route(lease)
+        route = None if failure.check(ContestedName) else self._http_route(lease)
         if route is None:
             failure.raiseException()
         return route
@@ -220,15 +223,25 @@ class Router:
         return answers.addCallback(_first_or_gravest).addCallback(self._as_configured)
 
     @staticmethod
-    def _ask_one(relay: Relay, lease: str) -> Deferred[Route]:
-        return relay.directory.resolve(lease).addCallback(relay.route)
+    def _ask_one(relay: Relay, lease: str) -> Deferred[Route | ContestedName]:
+        found = relay.directory.resolve(lease).addCallback(relay.route)
+        return found.addErrback(_contested)
+
+
+def _contested(failure: Failure) -> ContestedName:
+    """The error as an answer: it ends the search, as a route does."""
+    failure.trap(ContestedName)
+    error: ContestedName = failure.value  # type: ignore[assignment] # it was just trapped
+    return error
 
 
 def _first_or_gravest(
-    answers: tuple[Route, int] | list[tuple[bool, Failure]],
+    answers: tuple[Route | ContestedName, int] | list[tuple[bool, Failure]],
 ) -> Route:
     """What `DeferredList` gives: the first success, or all failures where there was none."""
     if isinstance(answers, tuple):
+        if isinstance(answers[0], ContestedName):
+            raise answers[0]
         return answers[0]
     errors = [failure.value for _success, failure in answers if failure.value is not None]
     raise max(errors, key=_gravity)

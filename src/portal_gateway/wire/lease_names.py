@@ -7,7 +7,7 @@ folded forms. A lease id is compared as it is: it is no name.
 Two names with one *lenient* form are one name to some other reader: one who normalises for
 compatibility (NFKC), compares in upper case, drops invisible characters, or trims spaces and the
 dots at the end, as host names and some file systems do. They are two names here, and nobody is
-reached by a name that has the lenient form of another one.
+reached by a name that has the lenient form of one in the configuration.
 
 In a pattern ``*`` stands for any characters and ``?`` for one; there is no escape.
 """
