@@ -21,6 +21,7 @@ __all__ = [
     "CAUSES",
     "Cause",
     "ClientFault",
+    "ContestedName",
     "GatewayError",
     "GatewayFault",
     "LeaseFault",
@@ -125,6 +126,16 @@ class GatewayError(Exception):
 
 class ClientFault(GatewayError):
     """The caller can do something about it."""
+
+
+class ContestedName(ClientFault):
+    """``lease_not_found``: a relay lists the name, but it is nobody's there, nor anywhere else."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            CAUSES["lease_not_found"],
+            "Several leases have that name. Spell it as the lease does, or ask by the lease's id.",
+        )
 
 
 class GatewayFault(GatewayError):

@@ -25,7 +25,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from portal_gateway.errors import CAUSES, ClientFault, GatewayError, fault
+from portal_gateway.errors import ContestedName, GatewayError, fault
 from portal_gateway.relay.configured_names import ConfiguredNames
 from portal_gateway.relay.lease_index import LeaseIndex
 from portal_gateway.relay.lease_table import LeaseTable
@@ -41,7 +41,6 @@ __all__ = [
     "REFRESH_INTERVAL",
     "SEEN_LIFETIME",
     "UNKNOWN_INTERVAL",
-    "ContestedName",
     "Directory",
     "DirectoryFigures",
 ]
@@ -83,16 +82,6 @@ class DirectoryFigures:
     questions: int
     answered_at: float | None
     last_error: str | None
-
-
-class ContestedName(ClientFault):
-    """``lease_not_found``: a relay lists the name, for several leases, so that it is nobody's."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            CAUSES["lease_not_found"],
-            "Several leases have that name. Spell it as the lease does, or ask by the lease's id.",
-        )
 
 
 class _Indexed(NamedTuple):

@@ -19,9 +19,9 @@ from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
 from portal_gateway.config.model import LeaseSection
-from portal_gateway.errors import GatewayError, fault
+from portal_gateway.errors import ContestedName, GatewayError, fault
 from portal_gateway.relay.configured_names import ConfiguredNames
-from portal_gateway.relay.directory import ContestedName, Directory
+from portal_gateway.relay.directory import Directory
 from portal_gateway.relay.lease_pools import LeasePools, PoolFigures, sum_of
 from portal_gateway.relay.origins import HTTPRelay
 from portal_gateway.relay.pool import Pool, PoolLimits
