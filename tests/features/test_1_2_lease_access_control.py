@@ -120,6 +120,21 @@ lease_acl:
     world.stop()
 
 
+@pytest.mark.parametrize("asked", ["private", "{id}", "PRIVATE"])
+def test_a_pattern_is_for_no_part_of_an_id(asked):
+    """An id is random: whoever had made enough of them could choose which rule holds."""
+    lease_id = id_of(3)
+    asked = asked.replace("{id}", lease_id)
+    for part in (f"{lease_id[0]}*", f"*{lease_id[-1]}", f"*{lease_id[9:12].lower()}*", "?" * 26):
+        world = world_of(f'lease_acl: {{"{part}": ["other"], "*": ["abc"]}}')
+        assert world.outcome(f"/peer/{asked}/", key=OTHER) == DENIED
+        assert world.outcome(f"/peer/{asked}/", key=COMPANY) == "private"
+        world.stop()
+    world = world_of(f'lease_acl: {{"{lease_id}": ["other"], "*": ["abc"]}}')
+    assert world.outcome(f"/peer/{asked}/", key=OTHER) == "private"
+    world.stop()
+
+
 def test_acl_rules_hot_reloadable(world):
     """New rules take the place of the old ones between two requests, on connections of clients
     and leases that stay."""

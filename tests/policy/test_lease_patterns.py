@@ -70,8 +70,16 @@ OTHER_ID = "ABCDEFGHIJKLMNOPQRSTUVWXY2"
         (ID, ID.lower(), False),
         (ID.lower(), ID, False),
         (ID, OTHER_ID, False),
-        ("abc*", ID, True),
-        ("ABC*", ID, True),
+        # An id is random: part of it says nothing about a lease.
+        ("abc*", ID, False),
+        ("ABC*", ID, False),
+        ("*z", ID, False),
+        ("?" * 26, ID, False),
+        ("?*", ID, False),
+        ("*?", ID, False),
+        (ID + "*", ID, False),
+        ("**", ID, True),
+        ("abc*", ID.lower(), True),
     ],
 )
 def test_what_a_pattern_is_for(pattern, name, matched):
@@ -98,6 +106,11 @@ def index(*patterns):
         ([ID, "agent", "*"], ["agent", ID], [ID, "agent"]),
         (["a*", "agen*", "mine-*"], ["mine-1", "Agent", ID], ["mine-*"]),
         (["*", "b*"], ["agent", ID], ["*"]),
+        # An id is matched by no part of it.
+        (["*", "a*", "*z"], ["billing", ID], ["*"]),
+        (["a*", "*z", "?*"], [ID], []),
+        (["*", "a*", ID], ["billing", ID], [ID]),
+        (["*", "bill*"], ["billing", ID], ["bill*"]),
     ],
 )
 def test_what_says_most_about_a_lease(patterns, names, found):
@@ -109,6 +122,8 @@ def slowly_matches(pattern, name):
     """By the definition, with neither an index nor a regular expression."""
     if is_exact(pattern):
         return folded(pattern) == folded(name)
+    if name == ID:
+        return set(pattern) == {"*"}
     pattern, name = pattern.casefold(), name.casefold()
     reached = {0}
     for character in pattern:

@@ -124,6 +124,43 @@ def test_a_lease_is_at_one_place_by_each_of_its_names(names, target, value):
     assert dict(fields)[b"X-Frame-Options"] == value
 
 
+ID = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names", "fits"),
+    [
+        ("/peer/a*", ("billing", ID), False),
+        ("/peer/*z/page", ("billing", ID), False),
+        ("/peer/*m*/page", ("billing", ID), False),
+        ("/peer/a*", (ID,), False),
+        (f"/peer/{ID}*", (ID,), True),
+        (f"/peer/{ID}/*", ("billing", ID), True),
+        (f"/peer/{ID.lower()}/page", (ID,), True),
+        (f"/peer/{ID}/other", ("billing", ID), False),
+        ("/peer/*", (ID,), True),
+        ("/peer/*/page", (ID,), True),
+        ("*page", (ID,), True),
+        ("/p*/page", (ID,), True),
+        ("/peer/b*", ("billing", ID), True),
+        ("/peer/a*", ("agent", ID), True),
+        ("/peer/a*", (ID.lower(),), True),
+    ],
+)
+def test_part_of_an_id_is_matched_by_no_path(pattern, names, fits):
+    exchange = Exchange("req_1", "192.0.2.1", 0.0, path="/peer/whatever/page")
+    exchange.lease = names[0]
+    exchange.lease_names = names
+    exchange.upstream_target = b"/page"
+    paths = (
+        SecurityPath("/health", {"X-Frame-Options": "none"}),
+        SecurityPath(pattern, {"X-Frame-Options": "SAMEORIGIN"}),
+    )
+    made = SecurityHeaders(SecurityHeadersSection(paths=paths))
+    fields = made.added([], exchange, secure=False, of_lease=True)
+    assert (dict(fields)[b"X-Frame-Options"] == b"SAMEORIGIN") == fits
+
+
 @pytest.mark.parametrize(
     ("scheme", "secure", "expected"),
     [

@@ -1,8 +1,9 @@
 """Finding the patterns of lease names that are for a lease.
 
-A pattern is for a whole name, without case (`portal_gateway.wire.lease_names`). A name that is a
-lease id is compared with case by a pattern that is an id, and without it by one with ``*`` or
-``?``. The time of a match is linear in the length of the name.
+A pattern is for a whole name, without case (`portal_gateway.wire.lease_names`). A lease id is
+compared with case, and matched by the pattern that is the id and by ``*`` alone: it is random, so
+that a pattern which matched a part of it would be for leases that nobody meant. The time of a match
+is linear in the length of the name.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
+from portal_gateway.wire.identity import is_lease_id
 from portal_gateway.wire.lease_names import caseless, folded, is_exact, normal_pattern
 
 __all__ = ["PatternIndex", "matches"]
@@ -53,7 +55,7 @@ class PatternIndex(Generic[T]):
     behind the last one: of thousands of patterns few are tried for a name.
     """
 
-    __slots__ = ("_ends", "_exact", "_lengths_of_ends", "_lengths_of_starts", "_starts")
+    __slots__ = ("_any", "_ends", "_exact", "_lengths_of_ends", "_lengths_of_starts", "_starts")
 
     def __init__(self, entries: Iterable[tuple[str, T]]) -> None:
         self._exact: dict[str, T] = {}
@@ -65,6 +67,7 @@ class PatternIndex(Generic[T]):
                 self._exact[pattern] = value
             else:
                 self._add(pattern, value)
+        self._any = [entry for entry in self._ends.get("", ()) if entry.expression is None]
         self._lengths_of_starts = sorted({len(start) for start in self._starts})
         self._lengths_of_ends = sorted({len(end) for end in self._ends})
 
@@ -83,13 +86,14 @@ class PatternIndex(Generic[T]):
         """The values of the patterns that say most about a lease with these names.
 
         An exact one says more than one with wildcards, a longer one of those more than a shorter;
-        several say equally much. Which of the names it is that matches makes no difference.
+        several say equally much. Which of the names it is that matches makes no difference, but an
+        id is matched by itself and by ``*`` alone.
         """
         found = self.exact(names)
         if found:
             return found
         most = 0
-        for name in {caseless(name) for name in names}:
+        for name in {caseless(name) for name in names if not is_lease_id(name)}:
             for pattern in self._candidates(name):
                 if pattern.length >= most and (
                     pattern.expression is None or pattern.expression.fullmatch(name) is not None
@@ -98,6 +102,8 @@ class PatternIndex(Generic[T]):
                         most = pattern.length
                         found = []
                     found.append(pattern.value)
+        if not found and names:
+            found = [pattern.value for pattern in self._any]
         # One pattern may be for several of the names.
         return list({id(value): value for value in found}.values())
 

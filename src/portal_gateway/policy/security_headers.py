@@ -7,23 +7,35 @@ it.
 
 Patterns are for what a path means, not for how it is spelled: who makes a link could spell it past
 them. Percent-encoding and case make no difference, and all that is a lease's is below
-``/peer/<lease>/``, by each of its names, however it was addressed.
+``/peer/<lease>/``, by each of its names, however it was addressed. A lease id is random: only a
+pattern that has the whole of it, or a ``*`` that stands for the whole of it, is for that lease.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import unquote, unquote_to_bytes
 
 from portal_gateway.config.security_headers import SecurityHeadersSection
 from portal_gateway.exchange import Exchange
 from portal_gateway.wire.http_fields import FieldNames, Headers, with_replaced
+from portal_gateway.wire.identity import LEASE_ID_CHARACTERS, is_lease_id
 from portal_gateway.wire.lease_names import caseless
 
 __all__ = ["DEFAULTS", "SecurityHeaders"]
 
 _HSTS: Final = "strict-transport-security"
 _CSP: Final = "content-security-policy"
+
+_NAMES_AN_ID: Final = re.compile(
+    rf"/peer/[a-z2-7]{{{LEASE_ID_CHARACTERS}}}(?![^/*])", re.IGNORECASE
+)
+
+_SOME_ID: Final = "\0"
+"""An id in a path: no pattern has this character, and no ``*`` can stand for a part of it."""
+
+_NEVER: Final = "(?!)"
+"""An expression that matches nothing."""
 
 DEFAULTS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
@@ -48,8 +60,11 @@ class SecurityHeaders:
             kinds = _Kinds(fields, override=override, with_policy=with_policy)
             self._paths.append(kinds)
         # One for all: a loop over a hundred of them would take 40 µs for each answer.
-        self._expression = re.compile(
-            "|".join(f"({_expression(path.path)})" for path in section.paths), re.DOTALL
+        patterns = [path.path for path in section.paths]
+        self._expression = _one_expression(map(_expression, patterns))
+        # For ids only the patterns that have one: the parts of an id mean nothing to the others.
+        self._of_ids = _one_expression(
+            _expression(pattern) if _NAMES_AN_ID.match(pattern) else _NEVER for pattern in patterns
         )
 
     def added(
@@ -75,8 +90,8 @@ class SecurityHeaders:
 
     def _at(self, exchange: Exchange) -> "_Kinds":
         first = len(self._paths)
-        for path in _paths_of(exchange):
-            match = self._expression.fullmatch(path)
+        for path, is_by_id in _paths_of(exchange):
+            match = (self._of_ids if is_by_id else self._expression).fullmatch(path)
             if match is not None and match.lastindex is not None:
                 first = min(first, match.lastindex - 1)
         return self._paths[first] if first < len(self._paths) else self._everywhere
@@ -113,14 +128,25 @@ def _changed(fields: Mapping[str, str], changes: Mapping[str, str | None]) -> di
     return dict(by_name.values())
 
 
-def _paths_of(exchange: Exchange) -> list[str]:
-    """The path that was asked for as `_expression` has it, by each name of the lease it is at."""
+def _paths_of(exchange: Exchange) -> list[tuple[str, bool]]:
+    """The path that was asked for as `_expression` has it, by each name of the lease it is at, and
+    whether it has the id of the lease in it. That of an id comes a second time, without the id."""
     lease = exchange.lease
     if lease is None:
-        return [caseless(unquote(exchange.path))]
+        return [(caseless(unquote(exchange.path)), False)]
     target = exchange.upstream_target or b"/"
     rest = caseless(unquote_to_bytes(target.partition(b"?")[0]).decode("utf-8", "replace"))
-    return [f"/peer/{caseless(name)}{rest}" for name in exchange.lease_names or (lease,)]
+    paths = []
+    for name in exchange.lease_names or (lease,):
+        is_id = is_lease_id(name)
+        paths.append((f"/peer/{caseless(name)}{rest}", is_id))
+        if is_id:
+            paths.append((f"/peer/{_SOME_ID}{rest}", False))
+    return paths
+
+
+def _one_expression(expressions: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"({expression})" for expression in expressions), re.DOTALL)
 
 
 def _expression(pattern: str) -> str:
