@@ -400,6 +400,33 @@ class HTTPRelayTests(SynchronousTestCase):
         for asked in ("a%b", "A%B", "ｗide", "wide", "secret.", "Tool"):
             self.fails(router.find(asked), "lease_not_found")
 
+    def test_by_host_a_configured_name_has_one_host_in_any_case(self):
+        for configured, asked, host in (
+            ("Tool", ("tool", "Tool", "TOOL"), b"tool.a.example:5443"),
+            ("tool", ("tool", "Tool"), b"tool.a.example:5443"),
+            ("Straße", ("straße", "STRASSE", "strasse"), b"xn--strae-oqa.a.example:5443"),
+            ("BU\u0308CHER", ("bücher", "BÜCHER"), b"xn--bcher-kva.a.example:5443"),
+        ):
+            router = Router({}, [], [self.by_host], {configured: LeaseSection(rewrite=False)})
+            for name in asked:
+                self.assertEqual(said(router.find(name)), (host, b"", False))
+                self.assertEqual(router.find(name).names, (configured,))
+        for name in ("Other", "xn--other", "a.b"):
+            self.fails(router.find(name), "lease_not_found")
+        for name in ("A.B", "XN--A"):
+            self.fails(
+                Router({}, [], [self.by_host], {name: LeaseSection()}).find(name), "lease_not_found"
+            )
+
+    def test_by_host_a_configured_lease_with_a_connection_is_not_asked_for(self):
+        listing = FakeRelay(self.clock)
+        listing.relay.start()
+        router = Router({}, [listing.relay], [self.by_host], {"Tool": LeaseSection()})
+        self.successResultOf(router.find("tool")).pool.idle = 1
+        questions = listing.questions
+        self.assertEqual(router.find("TOOL").host, b"tool.a.example:5443")
+        self.assertEqual(listing.questions, questions)
+
     def test_a_name_like_a_configured_one_is_nobodys(self):
         mine, stranger = listed("my-agent"), listed("My-Agent")
         for other in ("ｍy-agent", "my-agent.", " my-agent", "my-agent\u034f", "ＭＹ-AGENT"):

@@ -88,11 +88,12 @@ class HTTPRelay:
 
         By path only a name with one reading is sent: the relay could otherwise answer by another
         lease than the one that the rules were asked about. Portal 1.2.0 decodes the name twice and
-        compares it with case. A configured name (``is_configured``) is sent as it is spelled.
+        compares it with case. A configured name (``is_configured``) is sent as it is spelled, and
+        by host in lower case.
         """
         url = self.url
         if url.by_host:
-            label = label_of(lease)
+            label = label_of(lease, in_any_case=is_configured)
             if label is None or len(label) + len(url.host) > _MAX_HOST_NAME:
                 return None
             host = label + url.host
@@ -114,11 +115,11 @@ class HTTPRelay:
             base=base.encode("ascii"),
         )
 
-    def is_used(self, lease: str) -> bool:
+    def is_used(self, lease: str, *, is_configured: bool = False) -> bool:
         """Whether there is a connection to ``lease``, or a request for it under way."""
         if not self.url.by_host:
             return False
-        label = label_of(lease)
+        label = label_of(lease, in_any_case=is_configured)
         return label is not None and self._pools.is_used(label + self.url.host)
 
     @property

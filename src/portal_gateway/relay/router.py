@@ -184,7 +184,10 @@ class Router:
 
     def _find_by_http(self, lease: str) -> Route | Deferred[Route]:
         connected = [relay for relay in self._relays if relay.session.connected]
-        if not connected or any(relay.is_used(lease) for relay in self._http_relays):
+        is_configured = lease in self._leases
+        if not connected or any(
+            relay.is_used(lease, is_configured=is_configured) for relay in self._http_relays
+        ):
             route = self._http_route(lease)
             return self._ask(lease, self._relays) if route is None else route
         # A lease that just came to a relay with a list is not in the list that we have.

@@ -12,6 +12,7 @@ the same labels.
 
 import re
 from functools import lru_cache
+from unicodedata import normalize
 
 import idna
 
@@ -30,8 +31,20 @@ _REMEMBERED = 1024
 """Unicode names whose labels are remembered: the checks take some 60 µs, and leases are few."""
 
 
-def label_of(name: str) -> str | None:
-    """The label that stands for the lease ``name``; ``None`` where a host name cannot hold it."""
+def label_of(name: str, *, in_any_case: bool = False) -> str | None:
+    """The label that stands for the lease ``name``; ``None`` where a host name cannot hold it.
+
+    ``in_any_case`` is for a name that is one lease in whichever case it is spelled, as the
+    configuration's are: where it has no label, its lower case may have one. (Not its folded form:
+    ``ß`` and a final sigma have labels of their own.)
+    """
+    label = _label_of(name)
+    if label is None and in_any_case:
+        return _label_of(normalize("NFC", name.lower()))
+    return label
+
+
+def _label_of(name: str) -> str | None:
     if name.isascii():
         if name.startswith(_A_LABEL_PREFIX) or _ASCII_LABEL.fullmatch(name) is None:
             return None
