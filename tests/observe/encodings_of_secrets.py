@@ -55,5 +55,14 @@ ENCODINGS = {
     "base64, percent": lambda text: _percent(_base64(text)),
     "hexadecimal": lambda text: text.encode().hex(),
     "hexadecimal in capitals": lambda text: text.encode().hex().upper(),
+    "base64 of UTF-16": lambda text: base64.b64encode(text.encode("utf-16-le")).decode(),
+    "base32": lambda text: base64.b32encode(text.encode()).decode(),
+    "base32 in small letters": lambda text: base64.b32encode(text.encode()).decode().lower(),
+    "escapes of JSON": lambda text: _percent("".join(f"\\u{ord(c):04x}" for c in text)),
+    "escapes of JSON before digits": lambda text: _percent(text.replace("_", "\\u005f")),
+    "escapes of JavaScript": lambda text: _percent("".join(f"\\u{{{ord(c):x}}}" for c in text)),
+    "escapes of C": lambda text: _percent("".join(f"\\{ord(c):03o}" for c in text)),
+    "percent of older browsers": lambda text: "".join(f"%u{ord(c):04X}" for c in text),
+    "wide letters": lambda text: _percent("".join(chr(ord(c) + 0xFEE0) for c in text)),
 }
 """By name. None but the first has the secret in it as it is, or those with something before it."""

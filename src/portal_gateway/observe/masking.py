@@ -3,18 +3,19 @@
 Clients put keys where they do not belong, and many services take theirs in the query. A secret is
 recognised by the name of its parameter, by its look (a key of this gateway's kind or of common
 services, or a JSON Web Token), or because the same request carries it as its credential. The text
-is looked at as it was sent and decoded: percent-encoding of any depth, escapes of JSON and HTML,
-base64 in both alphabets, and base 16.
+is looked at as it was sent and decoded: percent-encoding of any depth, escapes of JSON, HTML and C,
+wide letters, base64 in both alphabets, base 32 and base 16, each also of UTF-16.
 
 Nearly every text is harmless, and most come again: those are found in a set, and others are told by
 a few searches. Whatever is done beyond takes time that is linear in the length of the text.
 """
 
 import re
-from base64 import b64decode
+from base64 import b32decode, b64decode
 from binascii import Error as NotBase64
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from portal_gateway.config.secret_looks import SECRET_LOOK
@@ -24,8 +25,8 @@ __all__ = ["MASK", "masked", "masked_query", "sent_secrets", "without_secrets"]
 MASK: Final = "***"
 
 _SECRET_NAME: Final = re.compile(
-    r"key|token|secret|passw|pwd|auth|credential|session|signature|(?:^|[-_.])sig(?:$|[-_.])|jwt|otp"
-    r"|^code$",
+    r"key|token|secret|passw|pwd|auth|credential|sess|signature|jwt|otp|bearer|assertion|ticket|cookie"
+    r"|(?:^|[-_.])(?:sig|sid|pass|pw)(?:$|[-_.])|^code$",
     re.IGNORECASE,
 )
 """Parts of the names of parameters with secrets: of OAuth, of signed URLs, of common services."""
@@ -33,16 +34,18 @@ _SECRET_NAME: Final = re.compile(
 _NAME_END: Final = re.compile("=|%(?:25)*3[dD]")
 
 _ENCODED_CHARACTER: Final = re.compile(
-    "%(?:2[5dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])"
+    "%(?:[uU]00)?(?:2[5dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA]|[eE][fF])"
 )
-"""An encoded character of those that keys and tokens are made of, or an encoded percent sign. Other
-encoded characters can only stand around a secret."""
+"""An encoded character of those that keys and tokens are made of, a wide one, or an encoded percent
+sign. Other encoded characters can only stand around a secret."""
 
 _NESTED: Final = re.compile("%(?:25)+(?=[0-9A-Fa-f]{2})")
 
 _ESCAPE: Final = re.compile(
-    r"\\u\{?([0-9A-Fa-f]{2,6})\}?|\\x([0-9A-Fa-f]{2})|&#[xX]([0-9A-Fa-f]{2,6});?|&#([0-9]{2,7});?"
+    r"(?:\\x|(?:\\u|%[uU])00)([0-9A-Fa-f]{2})|\\u\{([0-9A-Fa-f]{2,6})\}"
+    r"|&#[xX]([0-9A-Fa-f]{2,6});?|&#([0-9]{2,7});?|\\([01][0-7]{2})"
 )
+"""Characters of ASCII as JavaScript, JSON, HTML and C write them. A JSON escape has four digits."""
 
 _LEAST_RUN: Final = 20
 """Characters that base64 and base 16 make of the shortest secret that is recognised, in a row. Of
@@ -62,8 +65,15 @@ _ROUNDS: Final = 4
 """Times that a text is decoded, nested percent signs counting once; what goes on behind that is
 masked whole."""
 
+_BASE32_RUN: Final = re.compile(r"(?:[A-Z2-7]+|[a-z2-7]+)")
+
 _ALIGNMENTS: Final = 4
 """Places in a run at which base64 may begin."""
+
+_BASE32_ALIGNMENTS: Final = 8
+
+_BASE32_TOO_MANY: Final = (0, 1, 0, 1, 0, 0, 1, 0)
+"""Characters behind those that are whole bytes, by how many are left of the last eight."""
 
 _LEAST_SECRET: Final = 6
 """Characters of a credential without a look below which it is not searched for: a word as short
@@ -84,6 +94,9 @@ _LONGEST_PLAIN: Final = 256
 
 _plain: set[str] = set()
 
+_bare: set[str] = set()
+"""Texts of which nothing can be decoded, harmless but for what a request carries as its secret."""
+
 
 def masked(text: str) -> str:
     """``text`` with `MASK` for everything that looks like a key or a token, in any encoding."""
@@ -96,10 +109,14 @@ def masked(text: str) -> str:
     else:
         found = text
     if found == text and len(text) <= _LONGEST_PLAIN:
-        if len(_plain) >= _MAX_PLAIN:
-            _plain.clear()
-        _plain.add(text)
+        _remember(_plain, text)
     return found
+
+
+def _remember(texts: set[str], text: str) -> None:
+    if len(texts) >= _MAX_PLAIN:
+        texts.clear()
+    texts.add(text)
 
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:
@@ -107,6 +124,17 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
 
     Where an encoded secret is, the whole segment of a path is masked, or the whole text.
     """
+    if text in _bare:
+        for secret in secrets:
+            text = text.replace(secret, MASK)
+        return text
+    found = _without_secrets(text, secrets)
+    if found == text and len(text) <= _LONGEST_PLAIN and not _may_be_encoded(text):
+        _remember(_bare, text)
+    return found
+
+
+def _without_secrets(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, MASK)
@@ -177,6 +205,7 @@ def _may_be_encoded(text: str) -> bool:
         ("%" in text and _ENCODED_CHARACTER.search(text) is not None)
         or "\\" in text
         or "&#" in text
+        or not text.isascii()
         or (len(text) >= _LEAST_RUN and _LONG_RUN.match(text) is not None)
     )
 
@@ -207,17 +236,20 @@ def _decoded(text: str) -> str:
     for _ in range(_ROUNDS):
         before = text
         if "%" in text:
+            text = _ESCAPE.sub(_character, text) if "%u" in text or "%U" in text else text
             text = unquote(_NESTED.sub("%", text), errors="replace")
         if "\\" in text or "&#" in text:
             text = _ESCAPE.sub(_character, text)
         if text == before:
             break
-    return text
+    # Wide letters and their like are read as plain ones by some.
+    return text if text.isascii() else normalize("NFKC", text)
 
 
 def _character(found: re.Match[str]) -> str:
     digits = found[1] or found[2] or found[3]
-    number = int(digits, 16) if digits else int(found[4])
+    decimal = found[4]
+    number = int(digits, 16) if digits else int(decimal) if decimal else int(found[5], 8)
     return chr(number) if number < 0x80 else found[0]
 
 
@@ -231,6 +263,9 @@ def _unpacked(text: str) -> Iterator[str]:
             continue
         for start in range(_ALIGNMENTS):
             yield _from_base64(run[start:])
+        if _BASE32_RUN.fullmatch(run) is not None:
+            for start in range(_BASE32_ALIGNMENTS):
+                yield _from_base32(run[start:])
     for run in _HEX_RUN.findall(text):
         for digits in (run, run[1:]):
             yield bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("latin-1")
@@ -245,4 +280,15 @@ def _from_base64(text: str) -> str:
         decoded = b64decode(text[:whole] + rest + "=" * (-len(rest) % 4), altchars=b"-_")
     except (NotBase64, ValueError):
         return ""
-    return decoded.decode("latin-1")
+    return _plain_text(decoded)
+
+
+def _from_base32(text: str) -> str:
+    """What ``text`` is in base 32, as far as whole bytes go."""
+    text = text[: len(text) - _BASE32_TOO_MANY[len(text) % 8]].upper()
+    return _plain_text(b32decode(text + "=" * (-len(text) % 8)))
+
+
+def _plain_text(decoded: bytes) -> str:
+    """The characters, of UTF-16 as of UTF-8: what is looked for is ASCII."""
+    return decoded.replace(b"\0", b"").decode("latin-1")
