@@ -375,6 +375,45 @@ def test_a_large_configuration_is_read(monkeypatch):
             ],
         ),
         (
+            (
+                "auth: {keys: [{key: sk_live_abc123}]}\nportal: {relays: [{url: http://r/}]}\n"
+                "leases:\n  Tool: {}\n  a+b: {}\n  a;b: {url: http://a}\n  日本: {}\n"
+            ),
+            [
+                (
+                    'gateway.yaml:5: leases["a+b"]: this lease has no url, and its name cannot be'
+                    " sent to any of the relays"
+                )
+            ],
+        ),
+        (
+            (
+                "auth: {keys: [{key: sk_live_abc123}]}\n"
+                "portal: {relays: [{url: 'http://{lease}.r'}]}\nleases:\n  Tool: {}\n  a_b: {}\n"
+            ),
+            [
+                (
+                    "gateway.yaml:5: leases.a_b: this lease has no url, and its name cannot be sent"
+                    " to any of the relays"
+                )
+            ],
+        ),
+        (
+            (
+                "auth: {keys: [{key: sk_live_abc123}]}\n"
+                "portal: {relays: [{url: 'http://{lease}.r'}, {url: http://r/}]}\n"
+                "leases:\n  Tool: {}\n  a_b: {}\n"
+            ),
+            [],
+        ),
+        (
+            (
+                "auth: {keys: [{key: sk_live_abc123}]}\n"
+                "portal: {relays: [{url: 'ws://r'}, {url: http://r/}]}\nleases: {a+b: {}}"
+            ),
+            [],
+        ),
+        (
             "auth: {keys: [{key: short}]}\nleases: {a: {url: http://a}}",
             [
                 (

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from portal_gateway.config import document
 from portal_gateway.config.faults import ConfigInvalid, Fault
-from portal_gateway.config.model import Config
+from portal_gateway.config.model import LEASE_LABEL, Config
 from portal_gateway.config.reading import Reading, Refused, Value
 from portal_gateway.config.schema import CONFIG
+from portal_gateway.wire.dns_label import label_of
+from portal_gateway.wire.lease_names import has_one_reading
 
 __all__ = ["LISTEN_VARIABLE", "ConfigInvalid", "load_config", "load_config_text"]
 
@@ -156,6 +158,7 @@ def _warn(config: Config, value: Value) -> None:
             )
         )
     if config.portal.relays:
+        _warn_of_names(config, value)
         return
     unreachable = [name for name, lease in config.leases.items() if lease.url is None]
     leases = value.at("leases")
@@ -171,3 +174,21 @@ def _warn(config: Config, value: Value) -> None:
                 "neither a relay nor a lease with a url is configured: no lease can be reached",
             )
         )
+
+
+def _warn_of_names(config: Config, value: Value) -> None:
+    """Note names of leases that none of the relays can be asked for."""
+    relays = config.portal.relays
+    if not all(relay.by_http for relay in relays):
+        return
+    by_host = any(LEASE_LABEL in relay.url for relay in relays)
+    by_path = not all(LEASE_LABEL in relay.url for relay in relays)
+    for name, lease in config.leases.items():
+        if not (
+            lease.url is not None
+            or (by_path and has_one_reading(name, in_any_case=True))
+            or (by_host and label_of(name, in_any_case=True) is not None)
+        ):
+            value.at("leases").at(name).warn(
+                "this lease has no url, and its name cannot be sent to any of the relays"
+            )
