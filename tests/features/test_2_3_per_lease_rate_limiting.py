@@ -1,6 +1,7 @@
 """Feature 2.3: the acceptance criteria, each through a whole gateway in memory."""
 
 import pytest
+from access_world import AccessWorld, id_of
 
 from tests.frontend.gateway_world import KEY
 from tests.frontend.limited_world import Limited
@@ -53,3 +54,15 @@ def test_every_way_to_a_lease_is_the_same_lease(limited):
     for target in ("/peer/tool/", "/peer/%74ool/x", "/peer/tool", "/ws/tool/", "/peer/tool/?a=b"):
         assert world.ask(target).status != 429
     assert world.ask("/peer/t%6fol/").status == 429
+
+
+def test_at_a_relay_by_path_a_lease_has_one_limit_by_its_name_and_by_its_id():
+    world = AccessWorld(
+        "auth: {keys: [{key: sk_live_other, id: other}]}\n"
+        "rate_limit: {per_lease: {open: {requests_per_minute: 3, burst: 3}}}",
+        by_http=("open",),
+    )
+    asked = ["/peer/open/", f"/peer/{id_of(101)}/"] * 2
+    found = [world.outcome(target, key="sk_live_other") for target in asked]
+    assert found == ["open"] * 3 + ["rate_limit_exceeded"]
+    world.stop()

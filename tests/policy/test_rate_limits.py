@@ -227,6 +227,24 @@ def test_2_3_a_lease_whose_names_nobody_knows_cannot_step_out_of_its_limit():
     assert admitted(limits_of(PATTERNS), lease=("pinned", ID), hides_names=True) == 3
 
 
+def test_2_3_a_lease_has_no_second_limit_by_an_id_whose_names_nobody_knows():
+    limits = limits_of("rate_limit: {per_lease: {Open: 3, other: 9}}")
+    first, second = "B" * 26, "C" * 26
+    assert admitted(limits, lease=("open",)) == 3
+    assert admitted(limits, lease=(first,), hides_names=True) == 0
+    assert admitted(limits, lease=(second,), hides_names=True) == 0
+    assert admitted(limits, lease=("other",)) == 9
+
+
+def test_2_3_ids_whose_names_nobody_knows_share_the_limit_of_a_pattern():
+    limits = limits_of(PATTERNS)
+    assert admitted(limits, lease=(ID,), hides_names=True) == 3
+    limits = limits_of("rate_limit: {per_lease: {'mcp-*': 4, other: 9}}")
+    assert admitted(limits, lease=("B" * 26,), hides_names=True) == 4
+    assert admitted(limits, lease=("C" * 26,), hides_names=True) == 0
+    assert admitted(limits, lease=("mcp-one",)) == 4
+
+
 # All of them.
 
 ALL = """

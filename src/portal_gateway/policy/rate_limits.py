@@ -7,7 +7,8 @@ of each or of none.
 The limit of a lease is that of the pattern that says most about it, by whichever of its names or
 its id; where several say equally much, the lowest. Of a lease that was asked for by its id where
 only a relay knows its names, it is that of the id, or else the lowest that there is, since each
-pattern could be for one of its names.
+pattern could be for one of its names. All such requests count together, and as requests to the
+lease of that name where the pattern is a name: an id would else be a second limit of its lease.
 
 What a key and a lease have together is put together once and kept.
 """
@@ -21,7 +22,7 @@ from portal_gateway.exchange import Caller
 from portal_gateway.policy.lease_patterns import PatternIndex
 from portal_gateway.policy.request_limits import Limit, NamedLimit, Prepare, RequestLimits
 from portal_gateway.policy.token_bucket import Bucket, BucketTable
-from portal_gateway.wire.lease_names import folded
+from portal_gateway.wire.lease_names import folded, normal_pattern
 
 __all__ = ["RateLimits", "Tables"]
 
@@ -107,11 +108,11 @@ class RateLimits:
         self, key_id: str, digest: bytes, plan: str, names: tuple[str, ...], hides_names: bool
     ) -> RequestLimits | None:
         tables = self._tables
-        lease = folded(names[0]) if names else ""
+        lease, of_lease = self._per_lease.of(names, hides_names=hides_names)
         found = (
             ("global", "", tables.everything, self._everything),
             ("key", key_id, tables.keys, self._per_key.of(key_id, digest, plan)),
-            ("lease", lease, tables.leases, self._per_lease.of(names, hides_names=hides_names)),
+            ("lease", lease, tables.leases, of_lease),
         )
         limits = [
             NamedLimit(name, limit, Bucket(table, key, limit.rate))
@@ -145,18 +146,19 @@ class _LeaseLimits:
     """The limit of each lease, by the patterns of its names."""
 
     def __init__(self, rates: Mapping[str, RateSection | None]) -> None:
-        # An index tells values apart by their identity, and None is one.
-        self._limits = [(pattern, (Limit.of(rate),)) for pattern, rate in rates.items()]
+        self._limits = [(pattern, (pattern, Limit.of(rate))) for pattern, rate in rates.items()]
         self._index = PatternIndex(self._limits)
         self.any = bool(self._limits)
 
-    def of(self, names: tuple[str, ...], *, hides_names: bool) -> Limit | None:
+    def of(self, names: tuple[str, ...], *, hides_names: bool) -> tuple[str, Limit | None]:
+        """What its requests are counted under, and the limit."""
         index = self._index
         found = index.exact(names) if hides_names else index.most_specific(names)
-        if not found and hides_names:
-            found = [value for _, value in self._limits]
-        limits = [limit for (limit,) in found if limit is not None]
-        return min(limits, key=_height, default=None)
+        if found or not hides_names:
+            limits = [limit for _, limit in found if limit is not None]
+            return folded(names[0]) if names else "", min(limits, key=_height, default=None)
+        every = [(normal_pattern(p), limit) for _, (p, limit) in self._limits if limit is not None]
+        return min(every, key=lambda each: _height(each[1]), default=("", None))
 
 
 def _height(limit: Limit) -> tuple[float, int]:
