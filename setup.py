@@ -16,7 +16,7 @@ COMPILED = {
         "lease_space limits measured outlet proxy quota_guard quota_keeper rate_limiter request "
         "response_stream shared_quota_guard shared_rate_limiter site streaming websocket_proxy"
     ),
-    "observe": "lines request_counts request_ids tallies",
+    "observe": "lines masking request_counts request_ids tallies",
     "policy": (
         "address_sets client_address credentials failed_attempts lease_access lease_path "
         "quota_counts quota_table rate_limits request_fields request_limits rewriting "

@@ -28,8 +28,9 @@ from portal_gateway.frontend.site import Site
 from portal_gateway.policy.address_sets import AddressSet
 from portal_gateway.policy.credentials import KeyTable
 from portal_gateway.policy.lease_access import LeaseAccess
-from portal_gateway.policy.lease_settings import LeaseAddresses, LeaseSet
+from portal_gateway.policy.lease_settings import LeaseAddresses, LeasePaths
 from portal_gateway.policy.rate_limits import RateLimits, Tables
+from portal_gateway.relay.lease_index import LeaseIndex
 from portal_gateway.relay.lease_table import LeaseTable
 from portal_gateway.relay.route import Route
 from portal_gateway.wire.http1_request import RequestHead
@@ -75,7 +76,10 @@ def _lease_id(number: int) -> str:
 
 
 def _rules() -> Rules:
-    table = LeaseTable([ListedLease(_lease_id(n), f"agent-{n}") for n in range(COUNT)])
+    index = LeaseIndex()
+    for _ in index.add_all(tuple(ListedLease(_lease_id(n), f"agent-{n}") for n in range(COUNT))):
+        pass
+    table = LeaseTable(index)
     pools = cast("Any", {}.get)
 
     def find(name: str) -> Route:
@@ -93,7 +97,7 @@ def _rules() -> Rules:
         addresses=AddressSet(ip_network((2 * n * 256, 24)) for n in range(COUNT)),
         access=LeaseAccess(rules),
         lease_addresses=LeaseAddresses({"agent-7": [ip_network("0.0.2.0/24")]}),
-        mcp_leases=LeaseSet(["agent-7"]),
+        mcp=LeasePaths({"agent-7": ["/mcp"]}),
         limiter=RateLimiter(limits, time.monotonic),
         find=find,
     )
