@@ -3,7 +3,7 @@
 import hpack
 import pytest
 from hpack.exceptions import HPACKError, OversizedHeaderListError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portal_gateway.wire.http2_header_blocks import HeaderDecoder, HeaderEncoder
@@ -60,6 +60,7 @@ OCTETS = st.one_of(
 )
 
 
+@example([b"\x0f\x80\x80\x80\x80\x01"])
 @given(st.lists(st.lists(OCTETS, max_size=40).map(bytes), max_size=4))
 def test_any_octets_mean_what_they_mean_to_the_library(blocks):
     library, decoder = theirs(), ours()
@@ -68,9 +69,11 @@ def test_any_octets_mean_what_they_mean_to_the_library(blocks):
         if isinstance(found, list):
             assert found == expected
         elif found != expected:
-            # More updates of the size than there may be are refused here alone.
             assert found is hpack.HPACKDecodingError
-            assert sum(0x20 <= octet < 0x40 for octet in block) > 2
+            # More updates of the size than there may be are refused here alone; what both refuse,
+            # such as an index of many octets, may have another name.
+            updates = sum(0x20 <= octet < 0x40 for octet in block)
+            assert updates > 2 or not isinstance(expected, list)
         if not isinstance(found, list):
             break
 
