@@ -8,6 +8,7 @@ from answers_world import CLIENTS, CONFIG, OK, WAYS, AnswersWorld, heads_of
 
 from portal_gateway.frontend.limits import MAX_HINT_BYTES, MAX_HINTS
 from portal_gateway.policy.origin_policies import NEVER_PASSED, ORIGIN_WIDE
+from portal_gateway.wire.trailers import is_response_trailer
 from tests.frontend.test_negotiation import ONE
 
 HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
@@ -28,16 +29,25 @@ FOR_THE_HOST = [
     b"Critical-CH: Sec-CH-UA-Model",
     b"Service-Worker-Allowed: /",
     b"Set-Login: logged-out",
+    b"Login-Status: logged-out",
+    b"IdP-SignIn-Status: action=signout-all",
     b'Use-As-Dictionary: match="/*"',
     b'Sec-Session-Registration: (ES256);path="/r"',
     b'Sec-Session-Challenge: "c";id="s"',
     b'Secure-Session-Registration: (ES256);path="/r"',
     b'Secure-Session-Challenge: "c";id="s"',
+    b"Sec-Session-Skipped: unreachable",
+    b"Secure-Session-Skipped: unreachable",
     b'Shared-Storage-Write: clear',
     b'Attribution-Reporting-Register-Source: {}',
     b'Attribution-Reporting-Register-Trigger: {}',
+    b'Attribution-Reporting-Register-OS-Source: "https://evil.example/"',
+    b'Attribution-Reporting-Register-OS-Trigger: "https://evil.example/"',
     b"Observe-Browsing-Topics: ?1",
     b"Sec-Private-State-Token: AAAA",
+    b"Sec-Private-State-Token-Lifetime: 1",
+    b"Sec-Trust-Token: AAAA",
+    b"Sec-Trust-Token-Lifetime: 1",
 ]  # fmt: skip
 
 FOR_NOBODY = [
@@ -47,7 +57,15 @@ FOR_NOBODY = [
     b"X-Sendfile: /etc/passwd",
     b"X-Sendfile2: /etc/passwd 0-",
     b"X-Lighttpd-Send-File: /etc/passwd",
+    b"X-Lighttpd-Send-Tempfile: /etc/passwd",
     b"X-Reproxy-URL: http://169.254.169.254/",
+    b"X-Reproxy-File: /etc/passwd",
+    b"X-Reproxy-Expected-Size: 1",
+    b"X-Sendfile-Temporary: /etc/passwd",
+    b"X-LiteSpeed-Location: /internal/secret",
+    b"X-LiteSpeed-Purge: *",
+    b"X-LiteSpeed-Purge2: *",
+    b'Set-Cookie2: a=b; Version="1"; Path="/"',
 ]
 
 FOR_THE_PAGE = [
@@ -61,6 +79,7 @@ FOR_THE_PAGE = [
     b"Referrer-Policy: no-referrer",
     b"X-Robots-Tag: noindex",
     b"X-Accel-Buffering: no",
+    b"X-LiteSpeed-Cache-Control: no-cache",
     b"Cache-Control: max-age=60",
     b'WWW-Authenticate: Basic realm="x"',
     b"No-Vary-Search: params",
@@ -87,6 +106,29 @@ def world(tmp_path):
 def test_the_tables_name_every_field_that_is_dropped():
     assert {name for name, _ in fields_of(FOR_THE_HOST)} == ORIGIN_WIDE
     assert {name for name, _ in fields_of(FOR_NOBODY)} == NEVER_PASSED
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nor_does_it_in_trailers(world, way):
+    fields = FOR_THE_HOST + FOR_NOBODY
+    wire = world.connect_tls(b"http/1.1")
+    key = b"X-API-Key: sk_live_abc123..."
+    wire.send(
+        b"GET /peer/%b/ HTTP/1.1\r\nHost: gw.example\r\nTE: trailers\r\n%b\r\n\r\n"
+        % (way.encode(), key)
+    )
+    world.settle()
+    announced = b", ".join(line.partition(b":")[0] for line in fields)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Total, %b" % announced
+    world.say(head + b"\r\n\r\n0\r\nX-Total: 1\r\n%b\r\n\r\n" % b"\r\n".join(fields))
+    assert b"\r\nTrailer: x-total\r\n" in wire.received
+    assert wire.received.endswith(b"\r\n\r\n0\r\nX-Total: 1\r\n\r\n")
+
+
+@pytest.mark.parametrize("name", sorted(ORIGIN_WIDE | NEVER_PASSED))
+def test_no_such_field_is_a_trailer_at_any_host(name):
+    assert not is_response_trailer(name)
+    assert not is_response_trailer(name.replace(b"-", b"_").upper())
 
 
 @pytest.mark.parametrize("status", [b"200 OK", b"302 Found", b"404 Not Found", b"500 No"])

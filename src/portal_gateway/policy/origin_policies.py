@@ -37,15 +37,24 @@ ORIGIN_WIDE: Final = frozenset(
         # States that browsers keep for the origin: signed in or not, sessions bound to a device,
         # shared storage, conversions of advertisements, blocks of private tokens.
         b"set-login",
+        b"login-status",
+        b"idp-signin-status",
         b"sec-session-registration",
         b"sec-session-challenge",
+        b"sec-session-skipped",
         b"secure-session-registration",
         b"secure-session-challenge",
+        b"secure-session-skipped",
         b"shared-storage-write",
         b"attribution-reporting-register-source",
         b"attribution-reporting-register-trigger",
+        b"attribution-reporting-register-os-source",
+        b"attribution-reporting-register-os-trigger",
         b"observe-browsing-topics",
         b"sec-private-state-token",
+        b"sec-private-state-token-lifetime",
+        b"sec-trust-token",
+        b"sec-trust-token-lifetime",
     }
 )
 """Fields that are dropped where leases share an origin, by their names in lower case."""
@@ -58,9 +67,19 @@ NEVER_PASSED: Final = frozenset(
         # Files and places that a proxy in front of the gateway would answer with instead.
         b"x-accel-redirect",
         b"x-lighttpd-send-file",
+        b"x-lighttpd-send-tempfile",
+        b"x-litespeed-location",
+        b"x-reproxy-expected-size",
+        b"x-reproxy-file",
         b"x-reproxy-url",
         b"x-sendfile",
+        b"x-sendfile-temporary",
         b"x-sendfile2",
+        # Answers of all leases that such a proxy keeps, and drops at this word.
+        b"x-litespeed-purge",
+        b"x-litespeed-purge2",
+        # Cookies of RFC 2965: obsolete, and their paths and domains are written otherwise.
+        b"set-cookie2",
     }
 )
 """Fields of a lease that nobody gets, at no host."""

@@ -37,23 +37,25 @@ _HEADER_FIELDS: Final = frozenset(
     b"""
     accept-ch accept-patch accept-post accept-ranges allow alt-svc alt-used
     authentication-info cache-status cdn-cache-control clear-site-data critical-ch
-    deprecation document-policy expect-ct feature-policy integrity-policy
-    key last-modified link nel observe-browsing-topics origin-agent-cluster p3p
-    permissions-policy pragma proxy-status public-key-pins ratelimit ratelimit-policy
-    referrer-policy refresh report-to reporting-endpoints server service-worker-allowed
-    set-cookie2 set-login sourcemap speculation-rules status strict-transport-security
-    sunset supports-loading-mode surrogate-control timing-allow-origin tk
-    upgrade-insecure-requests use-as-dictionary via x-dns-prefetch-control
-    x-download-options x-frame-options x-http-method x-http-method-override
-    x-method-override x-permitted-cross-domain-policies x-powered-by x-real-ip
-    x-request-id x-robots-tag x-sourcemap x-ua-compatible x-xss-protection
+    deprecation document-policy expect-ct expect-staple feature-policy idp-signin-status
+    integrity-policy key last-modified link login-status nel observe-browsing-topics
+    origin-agent-cluster p3p permissions-policy pragma proxy-status public-key-pins
+    public-key-pins-report-only ratelimit ratelimit-policy referrer-policy refresh report-to
+    reporting-endpoints server service-worker-allowed set-cookie2 set-login sourcemap
+    speculation-rules status strict-transport-security sunset supports-loading-mode
+    surrogate-control timing-allow-origin tk upgrade-insecure-requests use-as-dictionary via
+    x-dns-prefetch-control x-download-options x-frame-options x-http-method
+    x-http-method-override x-method-override x-permitted-cross-domain-policies x-powered-by
+    x-real-ip x-request-id x-robots-tag x-sourcemap x-ua-compatible x-xss-protection
     """.split()
 )
 """Fields by which an answer instructs its reader, and those that the gateway writes."""
 
 _HEADER_PREFIXES: Final = (
-    b"accept-", b"access-control-", b"content-", b"cross-origin-", b"mcp-", b"proxy-",
-    b"ratelimit", b"sec-", b"www-", b"x-accel-", b"x-content-", b"x-forwarded", b"x-ratelimit-",
+    b"accept-", b"access-control-", b"attribution-reporting-", b"content-", b"cross-origin-",
+    b"mcp-", b"proxy-", b"ratelimit", b"sec-", b"secure-session-", b"shared-storage-", b"www-",
+    b"x-accel-", b"x-content-", b"x-forwarded", b"x-lighttpd-", b"x-litespeed-", b"x-ratelimit-",
+    b"x-reproxy-", b"x-sendfile",
 )  # fmt: skip
 
 _DIGESTS: Final = frozenset({b"content-digest", b"content-md5"})
