@@ -186,18 +186,66 @@ def test_the_answer_to_a_websocket_s_opening_is_held_to_the_same(world, way, spa
     assert (b"referrer-policy", b"no-referrer") in fields
 
 
+@pytest.mark.parametrize("status", [b"101 Switching Protocols", b"200 OK", b"401 No", b"302 Found"])
+@pytest.mark.parametrize("target", ["/peer/{}", "/ws/{}", "/peer/{}?a=/b/c"])
+@pytest.mark.parametrize("way", WAYS)
+def test_an_opening_without_the_slash_gives_no_other_lease_anything(world, way, target, status):
+    prefix = target.format(way).partition("?")[0].encode()
+    wire = world.connect_tls()
+    upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
+    wire.send(
+        f"GET {target.format(way)} HTTP/1.1\r\nHost: gw.example:8080\r\n"
+        f"X-API-Key: sk_live_abc123...\r\n{upgrade}\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    world.settle()
+    said = [
+        b"Set-Cookie: sid=evil",
+        b"Set-Cookie: sid=evil; Path=x",
+        b'Set-Cookie: sid=evil; Path="/"; Secure',
+        b"Set-Cookie: sid=evil; HttpOnly",
+        b"Location: login",
+        b"Content-Location: ../other/",
+        b"Refresh: 0; url=?q",
+        b"Link: <x>; rel=preload",
+    ]
+    if status.startswith(b"101"):
+        world.accept(fields=said)
+    else:
+        world.say(answer(said, status))
+    world.settle()
+    ((code, fields),) = heads_of(wire.received)
+    assert code == int(status[:3])
+    assert [value for name, value in fields if name == b"set-cookie"] == [
+        b"sid=evil; Path=%b/" % prefix,
+        b"sid=evil; Path=%b/" % prefix,
+        b"sid=evil; Secure; Path=%b/" % prefix,
+        b"sid=evil; HttpOnly; Path=%b/" % prefix,
+    ]
+    told = dict(fields)
+    assert told[b"location"] == prefix + b"/login"
+    assert told[b"content-location"] == prefix + b"/other/"
+    assert told[b"refresh"] == b"0; url=%b/?q" % prefix
+    assert told[b"link"] == b"<%b/x>; rel=preload" % prefix
+
+
 COOKIES = [
     (b"a=b; Path=/", b"a=b; Path=%b/"),
     (b"a=b; Domain=gw.example; Path=/", b"a=b; Path=%b/"),
     (b"a=b; Path=/; domain=.example", b"a=b; Path=%b/"),
     (b"a=b; Path=/; Domain=gw.example.", b"a=b; Path=%b/"),
+    (b'a=b; Path="/"', b"a=b; Path=%b/"),
+    (b'a=b; Domain="gw.example"; Path=x', b"a=b; Path=%b/"),
+    (b'=b; path="/', b"=b; path=%b/"),
+    (b'__Host-a=b; Secure; Path="/"', b"__Host-a=b; Secure; Path=%b/"),
 ]
 
 
 @pytest.mark.parametrize(("sent", "got"), COOKIES)
+@pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("way", WAYS)
-def test_no_cookie_comes_to_another_lease(world, way, sent, got):
-    ((_, fields),) = world.heads("HTTP/1.1", f"/peer/{way}/", answer([b"Set-Cookie: " + sent]))
+def test_no_cookie_comes_to_another_lease(world, way, client, sent, got):
+    ((_, fields),) = world.heads(client, f"/peer/{way}/", answer([b"Set-Cookie: " + sent]))
     assert dict(fields)[b"set-cookie"] == got.replace(b"%b", b"/peer/" + way.encode())
 
 
@@ -221,6 +269,7 @@ def test_a_cookie_that_is_too_long_to_be_looked_at_is_dropped(world):
         (b"a=b; Domain=origin.gw.example", b"a=b; Domain=origin.gw.example"),
         (b"a=b; Domain=.origin.gw.example", b"a=b; Domain=.origin.gw.example"),
         (b"a=b; Domain=evil.example", b"a=b; Domain=evil.example"),
+        (b'a=b; Domain="gw.example"', b"a=b"),
     ],
 )
 @pytest.mark.parametrize("client", CLIENTS)

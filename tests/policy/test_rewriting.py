@@ -165,10 +165,44 @@ def test_refresh(value, expected):
         (b"a=1; Path=/peer/tool", b"a=1; Path=/peer/tool"),
         (b"a=1; Path=/peer/tool/x", b"a=1; Path=/peer/tool/x"),
         (b"a=1; Path=/peer/other", b"a=1; Path=/peer/tool/peer/other"),
-        (b"a=1; Path=", b"a=1; Path="),
-        (b"a=1; Path", b"a=1; Path"),
-        (b"a=1; Path=x", b"a=1; Path=x"),
-        (b'a=1; Path="/x"', b'a=1; Path="/x"'),
+        # What is no path from the root: some clients take it for "/".
+        (b"a=1; Path=", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=x", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=%2F", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=\\", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=\xa0/", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=http://gw.example:8080/", b"a=1; Path=/peer/tool/"),
+        # Quotes, which some clients remove.
+        (b'a=1; Path="/"', b"a=1; Path=/peer/tool/"),
+        (b'a=1; path="/x" ; Secure', b"a=1; path=/peer/tool/x; Secure"),
+        (b"a=1; Path='/x'", b"a=1; Path=/peer/tool/"),
+        (b'a=1; Path="/', b"a=1; Path=/peer/tool/"),
+        (b'a=1; Path=/"', b"a=1; Path=/peer/tool/"),
+        (b'a=1; Path=" /"', b"a=1; Path=/peer/tool/"),
+        (b'a=1; Path=/peer/other/"', b"a=1; Path=/peer/tool/peer/other/"),
+        (b'a=1; Path=/a"b', b"a=1; Path=/peer/tool/"),
+        # What two clients may take for two paths.
+        (b"a=1; Path=/peer/tool/../other/", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=/%2e%2E/other", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=/a b", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=/peer/tool\\..\\other", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=/a\xc3\xa9", b"a=1; Path=/peer/tool/a\xc3\xa9"),
+        # Several, tabs, other white space, a name that some clients read as this one.
+        (b"a=1; Path=/; Path=x", b"a=1; Path=/peer/tool/; Path=/peer/tool/"),
+        (b'a=1;\tPath\t=\t"/"\t;Path', b"a=1;\tPath\t=/peer/tool/;Path=/peer/tool/"),
+        (b"a=1; \xa0Path=/", b"a=1; \xa0Path=/peer/tool/"),
+        (b'a=1; "Path"="/"', b'a=1; "Path"=/peer/tool/'),
+        (b"a=1; $Path=/", b"a=1; $Path=/peer/tool/"),
+        # Cookies without a name, whose attributes are attributes all the same.
+        (b"=x; Path=/", b"=x; Path=/peer/tool/"),
+        (b"; Path=/", b"; Path=/peer/tool/"),
+        (b"x; Path=/", b"x; Path=/peer/tool/"),
+        # Control characters: clients drop the cookie, cut it, or go on.
+        (b"a=1; Path=/\x00", None),
+        (b"a=1;\x0bPath=/", None),
+        (b"a=1; Path=/x\x7f", None),
+        (b"a\x01=1", None),
         (b"Path=/x", b"Path=/x"),
         (b"Path=/x; Max-Age=1", b"Path=/x; Max-Age=1"),
         (b"a=1; Domain=tool.portal.example", b"a=1"),
@@ -177,6 +211,14 @@ def test_refresh(value, expected):
         (b"a=1; Domain=al.example", b"a=1; Domain=al.example"),
         (b"a=1; Domain=evil.example", b"a=1; Domain=evil.example"),
         (b"a=1; Domain=x.tool.portal.example", b"a=1; Domain=x.tool.portal.example"),
+        (b'a=1; Domain="tool.portal.example"', b"a=1"),
+        (b'a=1; Domain="evil.example"; Secure', b"a=1; Secure"),
+        (b"a=1; Domain='portal.example'", b"a=1"),
+        (b"a=1;\tDomain\t=\t.portal.example\t", b"a=1"),
+        (b"a=1; \xa0Domain=portal.example\xa0", b"a=1"),
+        (b"a=1; Domain=portal.example:443", b"a=1"),
+        (b"a=1; Domain=portal.ex%61mple", b"a=1"),
+        (b'a=1; Domain=evil.example; Domain="portal.example"', b"a=1; Domain=evil.example"),
         (b"a=1; Domain=", b"a=1; Domain="),
         (b"__Host-a=1; Path=/; Secure", b"__Host-a=1; Path=/peer/tool/; Secure"),
         (b"", b""),
@@ -189,6 +231,57 @@ def test_refresh(value, expected):
 )
 def test_cookies(value, expected):
     assert PLAIN.set_cookie(value) == expected
+
+
+BARE = LeaseView(b"/peer/tool", b"gw.example:8080", without_slash=True)
+"""For a client whose URL is the prefix: the directory of that is the one of all leases."""
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"a=1", b"a=1; Path=/peer/tool/"),
+        (b"", b"; Path=/peer/tool/"),
+        (b"a=1; HttpOnly", b"a=1; HttpOnly; Path=/peer/tool/"),
+        (b"a=1; Path=x", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=", b"a=1; Path=/peer/tool/"),
+        (b"a=1; Path=/x", b"a=1; Path=/peer/tool/x"),
+        (b"Path=/x", b"Path=/x; Path=/peer/tool/"),
+        (b"a=1; Path=/x; Path=y; Secure", b"a=1; Secure; Path=/peer/tool/"),
+        (b'a="x; Path=/y; b"', b'a="x; b"; Path=/peer/tool/y'),
+        (b'a=1; Domain="gw.example"', b"a=1; Path=/peer/tool/"),
+    ],
+)
+def test_cookies_for_a_client_without_a_slash(value, expected):
+    assert BARE.set_cookie(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"login", b"/peer/tool/login"),
+        (b"./login?q#f", b"/peer/tool/login?q#f"),
+        (b"../other/x", b"/peer/tool/other/x"),
+        (b".", b"/peer/tool/"),
+        (b"a/../../b", b"/peer/tool/b"),
+        (b"peer/other/x", b"/peer/tool/peer/other/x"),
+        (b"?q", b"/peer/tool/?q"),
+        (b"a:b", b"a:b"),
+        (b"./a:b", b"/peer/tool/a:b"),
+        (b"1a:b", b"/peer/tool/1a:b"),
+        (b"http:login", b"http:login"),
+        (b"mailto:a@b", b"mailto:a@b"),
+        (b"", b""),
+        (b"#f", b"#f"),
+        (b"/x", b"/peer/tool/x"),
+        (b"/peer/tool", b"/peer/tool"),
+        (b"//evil.example/x", b"//evil.example/x"),
+    ],
+)
+def test_references_for_a_client_without_a_slash(value, expected):
+    assert BARE.reference(value) == expected
+    assert BARE.refresh(b"0; url=" + value) == b"0; url=" + expected
+    assert BARE.link(b"<" + value + b">") == b"<" + expected + b">"
 
 
 def test_a_cookie_of_a_lease_with_a_semicolon_does_not_come_to_another():
@@ -215,6 +308,13 @@ def test_a_cookie_path_at_a_relay_loses_the_base():
         (b"Domain=gw.example; Path=/", b"tool.gw.example", b"Domain=gw.example; Path=/"),
         (b"a=1; Domain=gw.example", b"", b"a=1; Domain=gw.example"),
         (b"a=1; x=" + b"y" * MAX_VALUE, b"tool.gw.example", None),
+        (b"a=1" + b"y" * MAX_VALUE, b"tool.gw.example", None),
+        (b'a=1; Domain="gw.example"', b"tool.gw.example", b"a=1"),
+        (b'a=1; "Domain"=gw.example', b"tool.gw.example", b"a=1"),
+        (b"a=1; Domain=gw.example\xa0; Secure", b"tool.gw.example", b"a=1; Secure"),
+        (b"a=1; \xa0Domain=gw.example", b"tool.gw.example", b"a=1"),
+        (b'a=1; Path="/x"', b"tool.gw.example", b'a=1; Path="/x"'),
+        (b"a=1\x0c; Domain=gw.example", b"tool.gw.example", None),
     ],
 )
 def test_a_cookie_of_a_host_is_for_no_host_above_it(value, host, expected):
@@ -369,7 +469,8 @@ def test_any_bytes_are_taken(value):
     for name, rewrite in REWRITTEN.items():
         found = rewrite(VIEW, value)
         if found is None:
-            assert name == b"link"
+            drops_controls = name == b"set-cookie" and re.search(rb"[\x00-\x1f\x7f]", value)
+            assert name == b"link" or drops_controls
             continue
         assert b"\r" in value or b"\r" not in found
         assert b"\n" in value or b"\n" not in found
@@ -411,11 +512,18 @@ def test_no_link_leads_beside_the_prefix(value):
 
 @given(VALUES, VALUES)
 def test_no_cookie_gets_a_path_beside_the_prefix(path, domain):
-    found = VIEW.set_cookie(b"a=1; Path=" + path + b"; Domain=" + domain)
-    paths = [
-        part.partition(b"=")[2].strip()
-        for part in found.split(b";")[1:]
-        if part.partition(b"=")[0].strip().lower() == b"path"
-    ]
-    for kept in paths:
-        assert not kept.startswith(b"/") or kept.startswith(b"/peer/tool")
+    for view in (VIEW, BARE):
+        found = view.set_cookie(b"a=1; Path=" + path + b"; Domain=" + domain)
+        if found is None:
+            continue
+        paths = [
+            part.partition(b"=")[2].strip()
+            for part in found.split(b";")[1:]
+            if part.partition(b"=")[0].strip().lower() == b"path"
+        ]
+        assert paths
+        for kept in paths:
+            assert urljoin("http://h/", kept.decode("latin-1")).startswith("http://h/peer/tool")
+            assert kept.startswith((b"/peer/tool/", b"/peer/tool?", b"/peer/tool#")) or (
+                kept == b"/peer/tool"
+            )

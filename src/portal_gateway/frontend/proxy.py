@@ -140,10 +140,17 @@ class Carriage:
     def _fields_up(self, route: Route) -> Headers:
         """The header for the lease on this route."""
         request = self._request
-        prefix = request.exchange.lease_prefix
+        exchange = request.exchange
+        prefix = exchange.lease_prefix
         if prefix and route.rewrite:
             host = request.head.host if route.host is None else route.host
-            self._view = LeaseView(prefix, host.lower(), route.base, _asked_host(request))
+            self._view = LeaseView(
+                prefix,
+                host.lower(),
+                route.base,
+                _asked_host(request),
+                without_slash=exchange.upstream_target is None,
+            )
         return upstream_fields(request, route.host)
 
     def _fields_down(self, head: ResponseHead) -> Headers:

@@ -9,9 +9,11 @@ beside itself: to the gateway, or to another lease. Here such values are moved b
 - an ``http`` or ``https`` URL, or ``//host/x``, whose host is the one that the lease was sent as
   ``Host``. Scheme and host are taken away with that, so the client stays with those that it used.
   The port must be the one of ``Host``, where a missing one is the URL's scheme's;
-- the ``Path`` of a cookie, likewise. A ``Domain`` that covers the lease's host is taken away: what
-  is left is a cookie for the gateway's host alone. A cookie without ``Path`` is for the directory
-  of the URL that the client asked for (RFC 6265 section 5.1.4), which is below the prefix already.
+- the ``Path`` of a cookie, likewise. One that is no plain path from the root becomes the prefix:
+  clients take quotes away, or ``x`` for ``/``. A ``Domain`` that covers the lease's host, or that
+  some client may read so, is taken away: what is left is a cookie for the gateway's host alone. A
+  cookie without ``Path`` is for the directory of the URL that the client asked for (RFC 6265
+  section 5.1.4), which is below the prefix already;
 
 - the targets and anchors of ``Link`` (RFC 8288), and ``SourceMap``, as ``Location``.
 
@@ -20,12 +22,16 @@ only lead their own client somewhere. A cookie or a ``Link`` that cannot be read
 above `MAX_VALUE`, is dropped: a browser would act on it by itself, and a cookie's path decides
 which leases get it. The time is linear in the length of a value.
 
+The URL of a WebSocket may be the prefix itself. Its directory is the one of all leases: there a
+cookie gets a ``Path``, and relative references are moved below the prefix too.
+
 At a host of its own a lease names its places as they are. Only a ``Domain`` that covers more than
 that host is taken away (`cookie_of_host`): other leases have hosts beside it.
 """
 
 import re
 from collections.abc import Callable, Mapping
+from string import ascii_letters
 from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
@@ -43,7 +49,17 @@ _DEFAULT_PORTS: Mapping[bytes, int] = {b"http": 80, b"https": 443}
 _MOST_ATTRIBUTES = 16
 """Attributes of a cookie that are all looked at: twice as many as there are."""
 
-_PATH = re.compile(rb"[ \t]*+path[ \t]*+(?:=|\Z)", re.IGNORECASE)
+_NOT_IN_COOKIES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""Clients drop a cookie for these, cut it there, or go on: each as it likes."""
+
+_NOT_LETTERS = bytes(set(range(256)) - set(ascii_letters.encode()))
+
+_COOKIE_PATH = re.compile(rb"/[!#-:<-\[\]-~\x80-\xff]*+")
+"""A path that every client takes for the same: no quotes, spaces or backslashes."""
+
+_COOKIE_DOMAIN = re.compile(rb"[0-9A-Za-z._-]*+")
+
+_SCHEME = re.compile(rb"[A-Za-z][0-9A-Za-z+.-]*+:")
 
 _NOT_IN_URLS = re.compile(rb"[\x00-\x20\x7f\\]")
 """What browsers remove from a URL, or take for a slash: two readers could see two places."""
@@ -84,18 +100,26 @@ class LeaseView:
     ``prefix`` is the path by which the client reaches it, as the client wrote it, without a slash
     at the end. ``host`` is what the lease was sent as ``Host``, in lower case. ``base`` is what
     went before the path of the request that it was sent. ``asked_host`` is the host that the client
-    asked, in lower case, where that is another one.
+    asked, in lower case, where that is another one. ``without_slash`` says that the path of the
+    client's URL is the prefix itself.
     """
 
-    __slots__ = ("asked_host", "base", "host", "prefix")
+    __slots__ = ("asked_host", "base", "host", "prefix", "without_slash")
 
     def __init__(
-        self, prefix: bytes, host: bytes, base: bytes = b"", asked_host: bytes = b""
+        self,
+        prefix: bytes,
+        host: bytes,
+        base: bytes = b"",
+        asked_host: bytes = b"",
+        *,
+        without_slash: bool = False,
     ) -> None:
         self.prefix = prefix
         self.host = host
         self.base = base
         self.asked_host = asked_host
+        self.without_slash = without_slash
 
     def reference(self, value: bytes) -> bytes:
         """A URI reference, as in ``Location``, made to name the same place for the client."""
@@ -107,7 +131,11 @@ class LeaseView:
                 return value
             rest = value[absolute.end() :]
             return self._below(rest if rest.startswith(b"/") else b"/" + rest)
-        if not value.startswith(b"/") or value.startswith(b"//") or self._is_below(value):
+        if not value.startswith(b"/"):
+            if not self.without_slash or not value or value.startswith(b"#"):
+                return value
+            return value if _SCHEME.match(value) else self._below(b"/" + value)
+        if value.startswith(b"//") or self._is_below(value):
             return value
         return self._below(value)
 
@@ -167,11 +195,11 @@ class LeaseView:
     def set_cookie(self, value: bytes) -> bytes | None:
         """The value of ``Set-Cookie`` with its path below the prefix, and no domain of its own.
 
-        ``None`` for one that is too long: it is dropped.
+        ``None`` for one that is too long, or has control characters: it is dropped.
         """
-        if len(value) > MAX_VALUE:
+        if len(value) > MAX_VALUE or _NOT_IN_COOKIES.search(value):
             return None
-        if b";" not in value:
+        if b";" not in value and not self.without_slash:
             return value
         cookie, *attributes = value.split(b";")
         if len(attributes) > _MOST_ATTRIBUTES:
@@ -179,16 +207,21 @@ class LeaseView:
             # would make a hundred times as much of an answer.
             attributes = _with_one_path(attributes)
         kept = [cookie]
+        last_path = b"/"
         for attribute in attributes:
-            name, equals, content = attribute.partition(b"=")
-            kind = name.strip(b" \t").lower()
-            content = content.strip(b" \t")
-            if kind == b"path" and content.startswith(b"/"):
-                kept.append(name + equals + self._cookie_path(content))
+            name, _, content = attribute.partition(b"=")
+            kind = _kind(name)
+            if kind == b"path":
+                last_path = content
+                if not self.without_slash:
+                    kept.append(name + b"=" + self._cookie_path(content))
             elif kind != b"domain" or not (
                 _covers(content, self.host) or _covers(content, self.asked_host)
             ):
                 kept.append(attribute)
+        if self.without_slash:
+            # Behind all else: clients heed the last, and some see no attribute within quotes.
+            kept.append(b" Path=" + self._cookie_path(last_path))
         return b";".join(kept)
 
     def _is_own(self, scheme: bytes | None, host: bytes, port: bytes | None) -> bool:
@@ -221,7 +254,11 @@ class LeaseView:
             rest = _without_dot_segments(rest)
         return self.prefix + rest
 
-    def _cookie_path(self, path: bytes) -> bytes:
+    def _cookie_path(self, content: bytes) -> bytes:
+        """The path for the client of a ``Path`` with this content."""
+        path = content.strip(b" \t").strip(b'"')
+        if _COOKIE_PATH.fullmatch(path) is None or _DOT_SEGMENT.search(path):
+            path = b"/"
         if self._is_below(path):
             return path
         # A semicolon in the prefix would end the attribute and leave a shorter path. Encoded, it
@@ -235,17 +272,18 @@ class LeaseView:
 def cookie_of_host(value: bytes, host: bytes) -> bytes | None:
     """The value of ``Set-Cookie`` for ``host`` at most, which is in lower case.
 
-    A ``Domain`` that covers more is taken away. ``None`` for a value that is too long.
+    A ``Domain`` that covers more, or that some client may read so, is taken away. ``None`` for a
+    value that is too long, or has control characters.
     """
+    if len(value) > MAX_VALUE or _NOT_IN_COOKIES.search(value):
+        return None
     if b";" not in value:
         return value
-    if len(value) > MAX_VALUE:
-        return None
     name = _name_of(host)
     kept: list[bytes] = []
     for attribute in value.split(b";"):
         kind, _, content = attribute.partition(b"=")
-        if kept and kind.strip(b" \t").lower() == b"domain" and _covers(content, host):
+        if kept and _kind(kind) == b"domain" and _covers(content, host):
             domain = content.strip(b" \t").strip(b".").lower()
             if domain != name:
                 continue
@@ -254,8 +292,14 @@ def cookie_of_host(value: bytes, host: bytes) -> bytes | None:
 
 
 def _covers(domain: bytes, host: bytes) -> bool:
-    """Whether a cookie's ``Domain`` has ``host`` in it (RFC 6265 section 5.1.3)."""
-    domain = domain.strip(b" \t").strip(b".").lower()
+    """Whether a cookie's ``Domain`` has ``host`` in it (RFC 6265 section 5.1.3).
+
+    Whatever is no plain name may have it for some client.
+    """
+    domain = domain.strip(b" \t")
+    if _COOKIE_DOMAIN.fullmatch(domain) is None:
+        return True
+    domain = domain.strip(b".").lower()
     name = _name_of(host)
     return bool(domain and name) and (name == domain or name.endswith(b"." + domain))
 
@@ -266,13 +310,22 @@ def _name_of(host: bytes) -> bytes:
     return b"" if match is None else match[1].removesuffix(b".")
 
 
+def _kind(name: bytes) -> bytes:
+    """The name of a cookie's attribute in lower case, without what some clients remove from it."""
+    return name.translate(None, _NOT_LETTERS).lower()
+
+
 def _past_commas(value: bytes) -> int:
     return len(value) - len(value.lstrip(b" \t,"))
 
 
 def _with_one_path(attributes: list[bytes]) -> list[bytes]:
     """The attributes of a cookie without any ``Path`` but the last."""
-    paths = [at for at, attribute in enumerate(attributes) if _PATH.match(attribute)]
+    paths = [
+        at
+        for at, attribute in enumerate(attributes)
+        if _kind(attribute.partition(b"=")[0]) == b"path"
+    ]
     others = set(paths[:-1])
     return [attribute for at, attribute in enumerate(attributes) if at not in others]
 
