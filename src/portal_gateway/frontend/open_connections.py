@@ -5,6 +5,7 @@ clients have, and those who did not say who they are yet. So such clients do not
 connections that others need.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,7 @@ class OpenConnections:
 
     def __init__(self) -> None:
         self._all: set[Connection] = set()
-        self._by_network: dict[str, dict[Connection, None]] = {}
+        self._by_network: dict[str, OrderedDict[Connection, None]] = {}
         self._counts = ClientCounts()
 
     def __len__(self) -> int:
@@ -47,7 +48,7 @@ class OpenConnections:
         """It is open."""
         self._all.add(connection)
         network = network_of(connection.client_host)
-        self._by_network.setdefault(network, {})[connection] = None
+        self._by_network.setdefault(network, OrderedDict())[connection] = None
         self._counts.add(network)
 
     def discard(self, connection: "Connection") -> None:
@@ -75,6 +76,5 @@ class OpenConnections:
             connection = next(iter(those))
             if not any(True for _ in connection.requests()):
                 return connection
-            del those[connection]
-            those[connection] = None
+            those.move_to_end(connection)
         return None

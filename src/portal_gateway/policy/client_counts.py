@@ -3,6 +3,8 @@
 Each step is of constant cost, however many clients there are.
 """
 
+from collections import OrderedDict
+
 __all__ = ["ClientCounts"]
 
 
@@ -13,8 +15,9 @@ class ClientCounts:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        # The clients that have as many, without their order.
-        self._by_count: dict[int, dict[str, None]] = {}
+        # The clients that have as many. In a plain dict looking for the first would cost the more,
+        # the more were taken from the front.
+        self._by_count: dict[int, OrderedDict[str, None]] = {}
         self.most = 0
 
     def __len__(self) -> int:
@@ -53,6 +56,6 @@ class ClientCounts:
                 del by_count[before]
         if after:
             self._counts[client] = after
-            by_count.setdefault(after, {})[client] = None
+            by_count.setdefault(after, OrderedDict())[client] = None
         else:
             del self._counts[client]

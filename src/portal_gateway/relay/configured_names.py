@@ -1,6 +1,6 @@
 """The names of leases that the configuration has, and what each of them means."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from portal_gateway.wire.lease_names import folded, lenient_form
@@ -24,7 +24,7 @@ class ConfiguredNames:
     address of their own, ``others`` further names. Raises ``ValueError`` for an empty name.
     """
 
-    __slots__ = ("_meanings", "pins")
+    __slots__ = ("_meanings", "_pinned", "pins")
 
     def __init__(
         self,
@@ -35,6 +35,9 @@ class ConfiguredNames:
         self.pins = dict(pins or {})
         if "" in self.pins:
             raise ValueError("the empty name cannot be pinned")
+        self._pinned: dict[str, list[str]] = {}
+        for name, lease_id in self.pins.items():
+            self._pinned.setdefault(lease_id, []).append(name)
         self._meanings: dict[str, _Meaning] = {}
         for name, lease_id in self.pins.items():
             self._add(name, lease_id)
@@ -51,6 +54,10 @@ class ConfiguredNames:
             # The configuration refuses this. Were it not to, they would mean nobody.
             other = "" if first.lease_id is not None else lease_id
             self._meanings[lenient_form(name)] = first._replace(lease_id=other)
+
+    def pinned_to(self, lease_id: str) -> Sequence[str]:
+        """The names that are pinned to a lease id, in the order of the configuration."""
+        return self._pinned.get(lease_id, ())
 
     def has(self, name: str) -> bool:
         """Whether ``name`` is a configured one, in any case."""

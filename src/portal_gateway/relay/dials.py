@@ -4,6 +4,7 @@ A dial and its request are apart: the request may be served by another connectio
 the dial goes on. What it brings is then for whoever is next.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
 from typing import Any, Protocol
@@ -74,9 +75,10 @@ class Dialler:
         self._endpoint = endpoint
         self._factory = _ConnectionFactory(make_connection)
         self._limit = limit
-        self._dials: dict[_Dial, float] = {}
+        # In plain dicts looking for the first costs the more, the more were taken from the front.
+        self._dials: OrderedDict[_Dial, float] = OrderedDict()
         # Who waits for a dial: those that any connection serves, and those that need their own.
-        self._waiting: dict[UpstreamExchange, _Dial] = {}
+        self._waiting: OrderedDict[UpstreamExchange, _Dial] = OrderedDict()
         self._waiting_fresh: dict[UpstreamExchange, _Dial] = {}
         self.total = 0
 

@@ -4,6 +4,7 @@ It translates between Twisted's transport and the exchange that it carries. Whic
 and what becomes of the connection afterwards, its pool decides.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import takewhile
 from math import inf
@@ -243,7 +244,7 @@ class ClosingConnections:
     """
 
     def __init__(self) -> None:
-        self._deadlines: dict[UpstreamConnection, float] = {}
+        self._deadlines: OrderedDict[UpstreamConnection, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._deadlines)

@@ -88,8 +88,7 @@ class LeaseTable:
         """
         names = self._names.get(lease.id)
         if names is None:
-            pins = self._configured.pins
-            pinned = [name for name, pinned_id in pins.items() if pinned_id == lease.id]
+            pinned = self._configured.pinned_to(lease.id)
             own = [lease.name] if self._is_its_own(lease) else []
             # A lease may be pinned to its own id.
             names = tuple(dict.fromkeys((*pinned, *own, lease.id)))

@@ -10,7 +10,7 @@ Nothing waits without a limit: a dial has `PoolLimits.connect_timeout`, a reques
 the pool does later it does in one delayed call, the tick.
 """
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -35,6 +35,7 @@ from portal_gateway.relay.http_connection import (
     UpstreamConnection,
     expired,
 )
+from portal_gateway.relay.waiting_requests import WaitingRequests
 from portal_gateway.wire.http1_writing import serialise_request
 
 __all__ = ["BUSY_PAUSE", "SURPLUS_TIME", "Pool", "PoolLimits"]
@@ -100,11 +101,12 @@ class Pool:
         self._dials = Dialler(
             self, endpoint, lambda: UpstreamConnection(self), limits.connect_timeout
         )
-        # In the order of their deadlines, since all are idle for the same time.
-        self._idle: dict[UpstreamConnection, float] = {}
+        # In the order of their deadlines, since all are idle for the same time. In a plain dict
+        # looking for the first costs the more, the more were taken from the front.
+        self._idle: OrderedDict[UpstreamConnection, float] = OrderedDict()
         self._closing = ClosingConnections()
         self._busy: set[UpstreamConnection] = set()
-        self._queue: deque[UpstreamExchange] = deque()
+        self._queue = WaitingRequests()
         self._doomed: list[tuple[UpstreamExchange, GatewayError]] = []
         self._asking: UpstreamExchange | None = None
         self._pumping = False
@@ -199,7 +201,7 @@ class Pool:
                 self._dial(exchange)
                 self._asking = None
             elif len(self._queue) < self.limits.max_queue:
-                self._queue.append(exchange)
+                self._queue.add(exchange)
                 self._tick_by(exchange.waiting_since + self.limits.wait_limit)
             else:
                 self._doom(exchange, _busy("Too many requests wait for the lease."))
@@ -210,7 +212,9 @@ class Pool:
         if limits == self.limits:
             return
         longer = limits.idle_timeout - self.limits.idle_timeout
-        self._idle = {connection: due + longer for connection, due in self._idle.items()}
+        self._idle = OrderedDict(
+            (connection, due + longer) for connection, due in self._idle.items()
+        )
         self.limits = limits
         while len(self._idle) > limits.max_idle:
             connection = next(iter(self._idle))
@@ -243,8 +247,8 @@ class Pool:
 
         The pool remains usable.
         """
-        queue, self._queue = self._queue, deque()
-        waiting = [*self._dials.cancel_all(), *queue]
+        waiting = self._queue.take_all()
+        waiting = [*self._dials.cancel_all(), *waiting]
         self._closing.expire(inf)
         for connection in list(self._idle):
             del self._idle[connection]
@@ -312,8 +316,7 @@ class Pool:
 
     def forget(self, exchange: UpstreamExchange) -> None:
         """``exchange`` waits no more; a dial for it goes on for whoever comes next."""
-        if not self._dials.forget(exchange) and exchange in self._queue:
-            self._queue.remove(exchange)
+        if not self._dials.forget(exchange) and self._queue.discard(exchange):
             self._tell_drained()
 
     def idle_data(self, connection: UpstreamConnection) -> None:
@@ -346,9 +349,9 @@ class Pool:
         """Give a connection that is free to who waits longest, keep it, or close it."""
         exchange = self._dials.first_waiting
         if self._queue and (
-            exchange is None or self._queue[0].waiting_since < exchange.waiting_since
+            exchange is None or self._queue.first.waiting_since < exchange.waiting_since
         ):
-            exchange = self._queue.popleft()
+            exchange = self._queue.take()
         elif exchange is not None:
             self._dials.forget(exchange)
         if exchange is not None:
@@ -370,7 +373,7 @@ class Pool:
         self._pumping = True
         try:
             while self._queue and self._may_dial():
-                self._dial(self._queue.popleft())
+                self._dial(self._queue.take())
         finally:
             self._pumping = False
 
@@ -402,7 +405,8 @@ class Pool:
             self._ceiling = len(self._busy) + len(self._idle) + len(self._dials)
             self._ceiling_until = self.clock.seconds() + BUSY_PAUSE
             if exchange is not None:
-                self._requeue(exchange)
+                self._queue.add(exchange)
+                self._tick_by(exchange.waiting_since + self.limits.wait_limit)
                 self._tick_by(self._ceiling_until)
         elif exchange is not None:
             if exchange is self._asking:
@@ -411,16 +415,6 @@ class Pool:
                 exchange.fail(error)
         self._pump()
         self._tell_drained()
-
-    def _requeue(self, exchange: UpstreamExchange) -> None:
-        """Put ``exchange`` into the queue where its age belongs."""
-        place = 0
-        for other in self._queue:
-            if other.waiting_since > exchange.waiting_since:
-                break
-            place += 1
-        self._queue.insert(place, exchange)
-        self._tick_by(exchange.waiting_since + self.limits.wait_limit)
 
     # Ending connections.
 
@@ -469,8 +463,8 @@ class Pool:
             exchange.fail(error)
         now = self.clock.seconds() + _TICK_SLACK
         limit = self.limits.wait_limit
-        while self._queue and self._queue[0].waiting_since + limit <= now:
-            self._queue.popleft().fail(_busy("No connection to the lease became free in time."))
+        while self._queue and self._queue.first.waiting_since + limit <= now:
+            self._queue.take().fail(_busy("No connection to the lease became free in time."))
         self._dials.expire(now)
         for connection in expired(self._idle, now):
             if self._idle.pop(connection, None) is not None:
@@ -502,7 +496,7 @@ class Pool:
         if len(self._idle) > self.limits.max_idle:
             self._tick_by(self._surplus_due)
         if self._queue:
-            self._tick_by(self._queue[0].waiting_since + self.limits.wait_limit)
+            self._tick_by(self._queue.first.waiting_since + self.limits.wait_limit)
             if self.clock.seconds() < self._ceiling_until:
                 self._tick_by(self._ceiling_until)
         for deadline in (

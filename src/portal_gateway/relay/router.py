@@ -112,6 +112,10 @@ class Router:
         """
         self._leases = dict(leases or {})
         self._configured = ConfiguredNames(others=(*self._leases, *origins))
+        self._pinned: dict[str, list[str]] = {}
+        for name, section in self._leases.items():
+            if section.identity is not None:
+                self._pinned.setdefault(section.identity, []).append(name)
         self._section = lru_cache(maxsize=_MOST_KNOWN)(self._find_section)
         pools = dict(origins).__getitem__
         self._origins = {name: self._as_configured(Route(pools, name, (name,))) for name in origins}
@@ -206,12 +210,9 @@ class Router:
             if route is None:
                 continue
             if route.hides_names:
-                route = route._replace(names=(*self._pinned_to(lease), lease))
+                route = route._replace(names=(*self._pinned.get(lease, ()), lease))
             return self._as_configured(route)
         return None
-
-    def _pinned_to(self, lease_id: str) -> list[str]:
-        return [name for name, section in self._leases.items() if section.identity == lease_id]
 
     def _ask(self, lease: str, relays: Sequence[Relay]) -> Deferred[Route]:
         if not relays:
