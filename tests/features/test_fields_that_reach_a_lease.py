@@ -341,6 +341,12 @@ OVERRIDES = [
     ("/peer/tool/x?a=1&%5fmethod=put", []),
     ("/peer/tool/x?X-HTTP-Method-Override=PATCH", []),
     ("/peer/tool/x?method=delete", []),
+    ("/peer/tool/x?_method%00x=DELETE", []),
+    ("/peer/tool/x?X-HTTP-Method-Override%00z=DELETE", []),
+    ("/peer/tool/x?method%00z=delete", []),
+    ("/peer/tool/x?method=DELETE%00", []),
+    ("/peer/tool/x?_method[x]=DELETE", []),
+    ("/peer/tool/x?%u005fmethod=DELETE", []),
 ]
 
 
@@ -377,7 +383,19 @@ def test_what_may_change_something_is_not_sent_twice(make, way, lease, target, f
 
 
 @pytest.mark.parametrize("lease", LEASES)
-@pytest.mark.parametrize("way", WAYS)
+def test_the_opening_of_a_websocket_is_not_sent_twice(make, lease):
+    world = make(lease)
+    reused = idle(world)
+    told = world.request("WebSocket")
+    assert b"Upgrade: websocket" in reused.received
+    reused.transport.loseConnection()
+    world.settle()
+    assert told.status == 502
+    assert len(world.origin.wires) == 1
+
+
+@pytest.mark.parametrize("lease", LEASES)
+@pytest.mark.parametrize("way", VERSIONS)
 def test_what_only_reads_is(make, way, lease):
     world = make(lease)
     reused = idle(world)

@@ -306,6 +306,8 @@ def asked(target, *fields, method=b"POST"):
         (b"/mcp?a=1&%5FMethod=PUT", [], False),
         (b"/mcp?a=1;_method=PUT", [], False),
         (b"/mcp?.method=PUT", [], False),
+        (b"/mcp?_method%00x=DELETE", [], False),
+        (b"/mcp?%u005fmethod=DELETE", [], False),
         (b"/mcp?method=tools/call", [], False),
         (b"/mcp?X-HTTP-Method-Override=PUT", [], False),
         (b"/mcp", [(b"X-HTTP-Method-Override", b"DELETE")], False),
