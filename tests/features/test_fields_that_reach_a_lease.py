@@ -33,6 +33,13 @@ STRANGERS_CLAIMS = [
     "Remote-User",
     "X-Remote-User",
     "X-Original-Method",
+    "X-Amzn-Mtls-Clientcert-Subject",
+    "SSL-Client-DN",
+    "Tailscale-App-Capabilities",
+    "Forwarded-For",
+    "X-ClientIP",
+    "X-Backend-Host",
+    "X-Envoy-Original-Dst-Host",
     "Proxy",
 ]
 

@@ -12,48 +12,58 @@ from typing import Final
 from portal_gateway.config.model import UnderscoreFields
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.wire.field_names import all_plain, plain_only
-from portal_gateway.wire.forwarded import FORWARDED_PREFIX, FORWARDING_FIELDS
+from portal_gateway.wire.forwarded import FORWARDING_FIELDS
 from portal_gateway.wire.http_fields import Headers
 
 __all__ = ["are_harmless", "without_claims", "without_underscores"]
 
 _CLAIMS: Final = frozenset(
     b"""
-    ali-cdn-real-ip cdn-real-ip cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 client-ip
-    do-connecting-ip fastly-client-ip fly-client-ip incap-client-ip proxy-client-ip remote-addr
-    true-client-ip wl-proxy-client-ip x-appengine-user-ip x-azure-clientip x-azure-socketip
-    x-client-ip x-cluster-client-ip x-envoy-external-address x-envoy-internal
-    x-nf-client-connection-ip x-original-forwarded-for x-originating-ip x-proxyuser-ip
-    x-real-port x-remote-addr x-remote-ip x-sucuri-clientip x-vercel-forwarded-for
+    cdn-client-ip cdn-real-ip cdn-src-ip cf-ipcity cf-ipcontinent cf-ipcountry cf-iplatitude
+    cf-iplongitude cf-pseudo-ipv4 cf-visitor cf-worker client-ip coming-from do-connecting-ip
+    fastly-client fastly-client-ip fly-client-ip incap-client-ip proxy-client-ip real-ip
+    wl-proxy-client-ip x-azure-clientip x-azure-fdid x-azure-socketip x-client-addr
+    x-client-address x-clientip x-coming-from x-nf-client-connection-ip x-originating-ip x-peer-ip
+    x-proxyuser-ip x-source-ip x-sucuri-clientip x-vercel-forwarded-for x-vercel-proxied-for
+    z-forwarded-for
 
-    base-url front-end-https script-name x-accel-mapping x-arr-ssl x-envoy-original-path x-host
-    x-http-destinationurl x-http-host-override x-middleware-subrequest x-original-host
-    x-original-method x-original-uri x-original-url x-override-url x-proxyuser-host x-rewrite-uri
-    x-rewrite-url x-scheme x-script-name x-sendfile-type x-url-scheme
+    base-url disguised-host front-end-https path-info script-name x-base-url x-host
+    x-http-destinationurl x-ingress-path x-matched-path x-now-route-matches x-override-host
+    x-override-path x-override-url x-proxyuser-host x-replaced-path x-scheme x-script-name
+    x-ssl x-url-scheme
 
-    cf-access-authenticated-user-email client-cert client-cert-chain remote-email remote-groups
-    remote-name remote-user ssl-client-cert ssl-client-s-dn ssl-client-subject-dn
-    ssl-client-verify tailscale-user-login tailscale-user-name x-amzn-oidc-data
-    x-amzn-oidc-identity x-arr-clientcert x-auth-request-access-token x-auth-request-email
-    x-auth-request-groups x-auth-request-preferred-username x-auth-request-user
-    x-authenticated-email x-authenticated-groups x-authenticated-user x-authenticated-userid
-    x-authentik-email x-authentik-groups x-authentik-uid x-authentik-username x-client-cert
-    x-client-dn x-client-verify x-consumer-custom-id x-consumer-groups x-consumer-id
-    x-consumer-username x-goog-authenticated-user-email x-goog-authenticated-user-id
-    x-ms-client-principal x-ms-client-principal-id x-ms-client-principal-name x-remote-email
-    x-remote-group x-remote-groups x-remote-user x-ssl-client-cert x-ssl-client-dn
-    x-ssl-client-s-dn x-ssl-client-verify x-webauth-email x-webauth-groups x-webauth-name
-    x-webauth-user
+    cf-access-jwt-assertion iv-creds iv-groups iv-user sm-universalid sm-user sm-userdn
+    x-amzn-lambda-context x-amzn-request-context x-anonymous-consumer
+    x-apigateway-api-userinfo x-auth-email x-auth-groups x-auth-roles x-auth-user x-auth-username
+    x-client-cn x-client-dn x-client-i-dn x-client-issuer-dn x-client-s-dn x-client-subject-dn
+    x-credential-identifier x-credential-username x-endpoint-api-userinfo
+    x-goog-iap-jwt-assertion x-jwt-assertion x-jwt-payload x-token-subject x-userinfo
     """.split()
 )
-"""Fields that services take from the proxy in front of them, besides ``X-Forwarded-*``: the
-client's address, the URL and method that it asked for, and its identity."""
+"""Fields that services take from the proxy in front of them, besides those of `_CLAIM_PREFIXES`:
+the client's address, the URL and method that it asked for, and its identity."""
+
+_CLAIM_PREFIXES: Final = tuple(
+    b"""
+    ali- cf-connecting- fly-forwarded- forwarded- remote- true-client- x-client-ip
+    x-cluster-client- x-forward x-real- x-remote- x-true- x-vercel-ip-
+
+    x-accel- x-appengine- x-arr- x-backend- x-envoy- x-http-host x-invoke- x-middleware-override-
+    x-middleware-request- x-middleware-rewrite x-middleware-subrequest x-original- x-rewrite-
+    x-sendfile-
+
+    cf-access-authenticated- client-cert mellon- oidc- shib- ssl- tailscale- x-amzn-mtls-
+    x-amzn-oidc- x-amzn-tls- x-auth-request- x-authenticated- x-authentik- x-client-cert
+    x-client-verif x-clientcert x-consumer- x-goog-authenticated-user- x-ms-client-principal
+    x-ms-token- x-pomerium- x-ssl- x-tls- x-token-user- x-vouch- x-webauth-
+    """.split()
+)
+"""The beginnings of the names of such fields where a proxy has a family of them, whose members
+configurations can name freely. None begins a field that clients send for themselves."""
 
 _NEVER: Final = FORWARDING_FIELDS | {b"proxy"}
 """Fields that are dropped whoever sends them: the gateway writes its own; CGI makes the variable
 ``HTTP_PROXY`` of ``Proxy``, by which libraries choose a proxy for requests of their own."""
-
-_LOOKED_AT: Final = _CLAIMS | _NEVER
 
 _AMBIGUOUS: Final = (
     "a field name holds another character than letters, digits and hyphens, so that a lease could"
@@ -79,7 +89,7 @@ def are_harmless(index: Mapping[bytes, bytes]) -> bool:
 
 def _judge(index: Mapping[bytes, bytes]) -> bool:
     for name in index:
-        if not all_plain((name,)) or name in _LOOKED_AT or name.startswith(FORWARDED_PREFIX):
+        if not all_plain((name,)) or _is_dropped(name, trusted=False):
             return False
         if len(_harmless) < _MOST_REMEMBERED and len(name) <= _LONGEST_REMEMBERED:
             _harmless.add(name)
@@ -108,6 +118,8 @@ def without_claims(headers: Sequence[tuple[bytes, bytes]], *, trusted: bool) -> 
 
 
 def _is_dropped(name: bytes, *, trusted: bool) -> bool:
+    if name in _harmless:
+        return False
     if name in _NEVER:
         return True
-    return not trusted and (name in _CLAIMS or name.startswith(FORWARDED_PREFIX))
+    return not trusted and (name in _CLAIMS or name.startswith(_CLAIM_PREFIXES))

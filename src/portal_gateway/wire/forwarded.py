@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 
 __all__ = [
-    "FORWARDED_PREFIX",
     "FORWARDING_FIELDS",
     "VIA",
     "forwarded_element",
@@ -31,9 +30,6 @@ FORWARDING_FIELDS = frozenset(
     }
 )
 """Fields that claim where a request came from; from a peer that is not trusted they are dropped."""
-
-FORWARDED_PREFIX = b"x-forwarded"
-"""What fields begin with by which proxies tell of the request that they got."""
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
