@@ -27,42 +27,44 @@ STRANGERS = [
 CLAIMS = b"""
     X-Amzn-Mtls-Clientcert-Subject X-Amzn-Oidc-Accesstoken SSL-Client-DN SSL-Client-Issuer-DN
     SSL-Client-S-DN X-SSL-Client-CN X-SSL-Cert X-SSL X-TLS-Client-Cert X-Client-Verified
-    X-Client-Verify    X-Client-CN X-Client-Certificate X-Clientcert-Dn Client-Cert-Chain X-Authentik-Name
-    X-Authentik-Entitlements Tailscale-App-Capabilities Tailscale-User-Profile-Pic X-Vouch-User
-    X-Vouch-Idp-Claims-Groups X-Token-User-Email X-Token-Subject X-Pomerium-Claim-Email
-    X-Pomerium-Jwt-Assertion X-Appengine-User-Email X-Appengine-Cron X-Userinfo
-    X-Credential-Identifier X-Anonymous-Consumer X-Consumer-Username Remote-Roles Remote-Name
-    X-Remote-Name X-Auth-User X-Auth-Username X-Auth-Request-Redirect X-Authenticated-Scope
-    X-Webauth-Role X-Goog-Authenticated-User-Email X-Goog-Iap-Jwt-Assertion
-    X-Ms-Client-Principal-Idp X-Ms-Token-Aad-Access-Token Cf-Access-Authenticated-User-Email Cf-Access-Jwt-Assertion
-    X-Apigateway-Api-Userinfo X-Jwt-Payload OIDC-Claim-Sub Shib-Identity-Provider SM-User IV-User
+    X-Client-Verify X-Client-CN X-Client-Certificate X-Clientcert-Dn Client-Cert-Chain
+    X-Authentik-Name X-Authentik-Entitlements Tailscale-App-Capabilities
+    Tailscale-User-Profile-Pic X-Vouch-User X-Vouch-Idp-Claims-Groups X-Token-User-Email
+    X-Token-Subject X-Pomerium-Claim-Email X-Pomerium-Jwt-Assertion X-Appengine-User-Email
+    X-Appengine-Cron X-Userinfo X-Credential-Identifier X-Anonymous-Consumer X-Consumer-Username
+    Remote-Roles Remote-Name X-Remote-Name X-Auth-User X-Auth-Username X-Auth-Request-Redirect
+    X-Authenticated-Scope X-Webauth-Role X-Goog-Authenticated-User-Email
+    X-Goog-Iap-Jwt-Assertion X-Ms-Client-Principal-Idp X-Ms-Token-Aad-Access-Token
+    Cf-Access-Authenticated-User-Email Cf-Access-Jwt-Assertion X-Apigateway-Api-Userinfo
+    X-Jwt-Payload OIDC-Claim-Sub Shib-Identity-Provider SM-User IV-User
 
     X-ClientIP X-Client-IP X-Client-IP-Address Real-IP X-Real-Host X-Original-Client-IP
-    Ali-Real-Client-IP Forwarded-For Forwarded-Proto X-Forward-For X-Forward-Proto X-Forwarder-For
-    Z-Forwarded-For X-Coming-From Coming-From X-True-Client-IP True-Client-Port X-Cluster-Client-IP
-    X-Client-Address X-Azure-FDID X-Vercel-IP-Country CF-IPCountry CF-Connecting-O2O
-    Fly-Forwarded-Proto X-Remote-Host X-Source-IP
+    Ali-Real-Client-IP Forwarded-For Forwarded-Proto X-Forward-For X-Forward-Proto
+    X-Forwarder-For Z-Forwarded-For X-Coming-From Coming-From X-True-Client-IP True-Client-Port
+    X-Cluster-Client-IP X-Client-Address X-Azure-FDID X-Vercel-IP-Country CF-IPCountry
+    CF-Connecting-O2O Fly-Forwarded-Proto X-Remote-Host X-Source-IP
 
     X-Envoy-Original-Dst-Host X-Envoy-Decorator-Operation X-Original-Path X-Original-Query
-    X-Backend-Host X-HTTP-Host X-Rewrite-Path X-Replaced-Path X-Accel-Internal X-Middleware-Rewrite
-    X-Middleware-Subrequest-Id
-    X-Invoke-Path X-Matched-Path X-Ingress-Path Disguised-Host Path-Info
+    X-Backend-Host X-HTTP-Host X-Rewrite-Path X-Replaced-Path X-Accel-Internal
+    X-Middleware-Rewrite X-Middleware-Subrequest-Id X-Invoke-Path X-Matched-Path X-Ingress-Path
+    Disguised-Host Path-Info
 """.split()
 
 HONEST = b"""
     X-Client-Version X-Client-Data X-Client-Info X-Client-Name X-Client-Id X-Client-Request-Id
     X-Client-Trace-Id X-Client-Type X-Client-Platform X-Client-Transaction-Id X-Clients
-    X-Stainless-Lang X-Stainless-Retry-Count X-Goog-Api-Key X-Goog-Api-Client X-Goog-User-Project
-    X-Goog-Request-Params Mcp-Session-Id Mcp-Protocol-Version Mcp-Method Mcp-Name Anthropic-Version
-    Anthropic-Beta OpenAI-Organization OpenAI-Beta X-Request-Id X-Correlation-Id X-Api-Version
-    X-CSRF-Token X-Requested-With X-Auth-Token X-Auth-Key X-Access-Token X-User-Id X-Amz-Date
-    X-Amz-Content-Sha256 X-Amz-Target X-Amzn-Trace-Id X-Ms-Version X-Ms-Date X-Ms-Client-Request-Id
-    X-GitHub-Event X-Hub-Signature-256 X-Goog-Channel-Id X-B3-TraceId Traceparent CDN-Loop CF-Ray
-    CF-Access-Client-Id CF-Access-Client-Secret Fastly-Key X-Vercel-Protection-Bypass
-    X-Nextjs-Data X-Middleware-Prefetch X-Http-Method-Override X-Realm X-Routing-Key X-Backend X-Environment X-Tokens
-    Last-Event-ID Authorization-Info DPoP Signature Signature-Input X-Identity X-Sslmode Remotely
-    Accept-Encoding Sec-WebSocket-Key Sec-Fetch-Site Sec-CH-UA Save-Data Upgrade-Insecure-Requests
-    X-Origin X-Originator X-Forum X-Scheme-Id X-Hostname X-Overrides
+    X-Stainless-Lang X-Stainless-Retry-Count X-Goog-Api-Key X-Goog-Api-Client
+    X-Goog-User-Project X-Goog-Request-Params Mcp-Session-Id Mcp-Protocol-Version Mcp-Method
+    Mcp-Name Anthropic-Version Anthropic-Beta OpenAI-Organization OpenAI-Beta X-Request-Id
+    X-Correlation-Id X-Api-Version X-CSRF-Token X-Requested-With X-Auth-Token X-Auth-Key
+    X-Access-Token X-User-Id X-Amz-Date X-Amz-Content-Sha256 X-Amz-Target X-Amzn-Trace-Id
+    X-Ms-Version X-Ms-Date X-Ms-Client-Request-Id X-GitHub-Event X-Hub-Signature-256
+    X-Goog-Channel-Id X-B3-TraceId Traceparent CDN-Loop CF-Ray CF-Access-Client-Id
+    CF-Access-Client-Secret Fastly-Key X-Vercel-Protection-Bypass X-Nextjs-Data
+    X-Middleware-Prefetch X-Http-Method-Override X-Realm X-Routing-Key X-Backend X-Environment
+    X-Tokens Last-Event-ID Authorization-Info DPoP Signature Signature-Input X-Identity
+    X-Sslmode Remotely Accept-Encoding Sec-WebSocket-Key Sec-Fetch-Site Sec-CH-UA Save-Data
+    Upgrade-Insecure-Requests X-Origin X-Originator X-Forum X-Scheme-Id X-Hostname X-Overrides
 """.split()
 
 
