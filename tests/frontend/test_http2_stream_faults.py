@@ -613,3 +613,25 @@ def test_a_request_is_read_to_its_end_if_and_only_if_its_length_is_right(length,
         served.turn()
         assert served.answers[3].body == b"ok"
     innocent_goes_on(served, noting, innocent)
+
+
+@pytest.mark.parametrize("kind", [0xA, 0xC, 0x10, 0xFF])
+@pytest.mark.parametrize("payload", [b"", b"\0", b"\x00\xffabc", b"\0" * 9])
+@pytest.mark.parametrize("of_stream", [False, True])
+def test_frames_of_extensions_are_ignored(kind, payload, of_stream):
+    """ALTSVC, ORIGIN and PRIORITY_UPDATE too, however malformed (RFC 9113 section 5.5)."""
+    noting = Noting()
+    served = HTTP2(noting)
+    innocent = served.ask()
+    served.turn()
+    served.raw(frame(kind, payload, stream=innocent if of_stream else 0))
+    innocent_goes_on(served, noting, innocent)
+
+
+def test_headers_above_a_limit_wear_the_connection_out():
+    served = HTTP2(Noting(), http2_resets=3, fields=4)
+    for _ in range(4):
+        served.ask(more=[("x", "1")] * 5)
+    assert served.goaway is not None
+    assert served.site.limit_hits["http2_resets"] == 1
+    served.finish()

@@ -24,8 +24,8 @@ Fields = Sequence[tuple[bytes, bytes]]
 class Intake:
     """Has ``site`` answer the requests of the client at ``client_host``.
 
-    ``reset`` ends a stream that is malformed, which costs the connection's ``patience``; a request
-    above a limit does not.
+    ``reset`` ends a stream that is malformed. That, and a header above a limit, costs the
+    connection's ``patience``.
     """
 
     __slots__ = ("_client_host", "_limits", "_patience", "_reset", "_site")
@@ -119,10 +119,10 @@ class Intake:
             request.disconnected(error)
 
     def _count(self, bad: BadRequest) -> None:
+        # A header above a limit was decoded all the same.
+        self._patience.reset()
         if bad.limit is not None:
             self._site.limit_hits[bad.limit] += 1
-        else:
-            self._patience.reset()
 
     def _exchange(self, offered: str | None) -> Exchange:
         site = self._site

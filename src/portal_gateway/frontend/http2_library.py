@@ -35,6 +35,8 @@ _DATA, _PRIORITY = int(FrameType.DATA), int(FrameType.PRIORITY)
 _RST_STREAM, _WINDOW_UPDATE = int(FrameType.RST_STREAM), int(FrameType.WINDOW_UPDATE)
 """Members of an enumeration are slow to look up, for each frame."""
 
+_KNOWN_TYPES = frozenset(FrameType)
+
 _PADDED = 0x8
 
 _PRIORITY_LENGTH = 5
@@ -97,6 +99,9 @@ class Protocol(H2Connection):
         Raises `H2Error` for what fails the connection; GOAWAY is queued then.
         """
         if not in_header:
+            if frame.type not in _KNOWN_TYPES:
+                # To be ignored (4.1, 5.5). The library would parse ALTSVC, which is a server's.
+                return []
             code = _fault_of(frame)
             if code is not None:
                 return self._reset_faulty(frame.stream_id, code)

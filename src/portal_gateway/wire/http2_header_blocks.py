@@ -19,7 +19,12 @@ from hpack.exceptions import (
     InvalidTableSizeError,
     OversizedHeaderListError,
 )
-from hpack.huffman_table import decode_huffman
+from hpack.huffman_table import (
+    HUFFMAN_COMPLETE,
+    HUFFMAN_EMIT_SYMBOL,
+    HUFFMAN_FAIL,
+    HUFFMAN_TABLE,
+)
 from hpack.table import HeaderTable
 
 __all__ = ["FIELD_OVERHEAD", "HeaderDecoder", "HeaderEncoder"]
@@ -303,4 +308,46 @@ def _read_string(data: bytes, position: int) -> tuple[bytes, int]:
     if end > len(data):
         raise HPACKDecodingError("the block ends within a field")
     text = data[position:end]
-    return (decode_huffman(text) if is_huffman else text), end
+    return (_decode_huffman(text) if is_huffman else text), end
+
+
+_steps: dict[int, tuple[int, bytes, bool]] = {}
+"""Steps of the Huffman code by state and octet, as they are needed: the state after the octet, the
+symbols that it ends, and whether a text may end with it."""
+
+_MOST_STEPS: Final = 8192
+"""Steps that are kept: more than ordinary text takes, and 0.8 MB."""
+
+
+def _decode_huffman(data: bytes) -> bytes:
+    """Decode a string (section 5.2), octet by octet: the library's table goes by half octets."""
+    state = 0
+    is_complete = True
+    parts: list[bytes] = []
+    for octet in data:
+        step = _steps.get(state << 8 | octet)
+        if step is None:
+            step = _step(state, octet)
+        state, symbols, is_complete = step
+        if symbols:
+            parts.append(symbols)
+    if not is_complete:
+        raise HPACKDecodingError("a string in Huffman code ends within a symbol")
+    return b"".join(parts)
+
+
+def _step(state: int, octet: int) -> tuple[int, bytes, bool]:
+    key = state << 8 | octet
+    symbols = bytearray()
+    flags = 0
+    for half in (octet >> 4, octet & 0xF):
+        state, flags, symbol = HUFFMAN_TABLE[state << 4 | half]
+        if flags & HUFFMAN_FAIL:
+            raise HPACKDecodingError("a string is not in Huffman code")
+        if flags & HUFFMAN_EMIT_SYMBOL:
+            symbols.append(symbol)
+    step = (state, bytes(symbols), bool(flags & HUFFMAN_COMPLETE))
+    if len(_steps) >= _MOST_STEPS:
+        _steps.clear()
+    _steps[key] = step
+    return step
