@@ -229,7 +229,7 @@ PER_KEY = LIMIT % "rate_limit.per_key"
 IDLE = LIMIT % "http2_idle_frames"
 RESETS = LIMIT % "http2_resets"
 UPSTREAM = ERROR % "upstream_protocol_error"
-MESSAGES = LIMIT % "websocket.messages_per_second"
+MESSAGES = LIMIT % "websocket_messages"
 
 
 def _requests(make: Callable[[int], bytes], at_once: int = 20, most: int = 300_000) -> Sending:

@@ -13,7 +13,7 @@ a few searches. Whatever is done beyond takes time that is linear in the length 
 import re
 from base64 import b32decode, b64decode
 from binascii import Error as NotBase64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 from unicodedata import normalize
 from urllib.parse import unquote
@@ -79,6 +79,10 @@ _LEAST_SECRET: Final = 6
 """Characters of a credential without a look below which it is not searched for: a word as short
 stands anywhere by chance, and a key as short protects nothing."""
 
+_MOST_SECRETS: Final = 8
+"""Credentials of one request that are searched for. Each is searched for by itself, and a header
+has room for thousands. A request has one credential, in up to four places."""
+
 _LOOKS: Final = (b"sk_live_", b"eyJ")
 
 _BEARER_LOOKS: Final = tuple(b"Bearer " + look for look in _LOOKS)
@@ -119,11 +123,14 @@ def _remember(texts: set[str], text: str) -> None:
     texts.add(text)
 
 
-def without_secrets(text: str, secrets: Iterable[str]) -> str:
+def without_secrets(text: str, secrets: Collection[str]) -> str:
     """``text`` masked, and without the ``secrets``, in any encoding, whatever they look like.
 
-    Where an encoded secret is, the whole segment of a path is masked, or the whole text.
+    Where an encoded secret is, the whole segment of a path is masked, or the whole text. Where there
+    are more than `_MOST_SECRETS`, nothing is searched and the whole text is masked.
     """
+    if len(secrets) > _MOST_SECRETS:
+        return MASK
     if text in _bare:
         for secret in secrets:
             text = text.replace(secret, MASK)
@@ -134,7 +141,7 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
     return found
 
 
-def _without_secrets(text: str, secrets: Iterable[str]) -> str:
+def _without_secrets(text: str, secrets: Collection[str]) -> str:
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, MASK)
@@ -172,7 +179,9 @@ def sent_secrets(fields: Mapping[bytes, bytes]) -> list[str]:
     if offered is not None and _KEY_PROTOCOL in offered:
         members = [member.strip(" \t") for member in offered.decode("latin-1").split(",")]
         found += [m.partition(".")[2] for m in members if m.startswith(_KEY_PROTOCOL.decode())]
-    return [secret for secret in found if len(secret) >= _LEAST_SECRET] if found else found
+    if not found:
+        return found
+    return [secret for secret in dict.fromkeys(found) if len(secret) >= _LEAST_SECRET]
 
 
 def _of_authorization(value: str) -> Iterator[str]:
@@ -210,7 +219,7 @@ def _may_be_encoded(text: str) -> bool:
     )
 
 
-def _hides_secret(text: str, secrets: Iterable[str]) -> bool:
+def _hides_secret(text: str, secrets: Collection[str]) -> bool:
     """Whether a secret can be decoded from ``text``."""
     decoded = _decoded(text)
     if _has_secret(decoded, secrets) or _ENCODED_CHARACTER.search(decoded) is not None:
@@ -224,7 +233,7 @@ def _hides_secret(text: str, secrets: Iterable[str]) -> bool:
     return False
 
 
-def _has_secret(text: str, secrets: Iterable[str]) -> bool:
+def _has_secret(text: str, secrets: Collection[str]) -> bool:
     for secret in secrets:
         if secret in text:
             return True
