@@ -56,6 +56,22 @@ def test_a_reader_may_list_and_read_and_not_call(world, method, found, lease):
     assert outcome(world, call(method), lease=lease, fields=mirrored) == found
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"id": 5, "result": {}},
+        {"id": "a", "error": {"code": -32601, "message": "no such method"}},
+        {"method": "notifications/roots/list_changed"},
+        {"id": 1, "method": "tools/list", "params": None},
+    ],
+)
+def test_a_reader_answers_its_server_at_the_endpoint(world, message):
+    body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+    assert outcome(world, body) == "Tools"
+    assert outcome(world, body, target="/api/users") == "insufficient_scope"
+    assert outcome(world, body, target="/mcp?_method=DELETE") == "insufficient_scope"
+
+
 @pytest.mark.parametrize("key", [WRITER, BOTH])
 def test_who_may_write_may_call(world, key):
     assert outcome(world, call("tools/call"), key=key) == "Tools"

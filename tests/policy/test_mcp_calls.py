@@ -62,7 +62,7 @@ def test_calls_that_read(method):
         "logging/setLevel",
         "sampling/createMessage",
         "elicitation/create",
-        "notifications/roots/list_changed",
+        "notifications/message",
         "company/list",
         "secrets/read",
         "Tools/List",
@@ -85,8 +85,8 @@ def test_calls_that_do_more_or_are_unknown(method):
         b"[]",
         b"null",
         b'"tools/list"',
-        # Not a request or notification.
-        b'{"jsonrpc":"2.0","id":1,"result":{}}',
+        # Neither a request, a notification nor a reply.
+        b'{"jsonrpc":"2.0","id":1}',
         b'{"jsonrpc":"2.0","method":["tools/list"]}',
         b'{"jsonrpc":"2.0","method":null}',
         # Not JSON-RPC 2.0, or twice so.
@@ -130,7 +130,6 @@ def test_calls_that_do_more_or_are_unknown(method):
         call("ping", **{"method\x00": "tools/call"}),
         call("ping", **{"": 1}),
         call("ping", params=[]),
-        call("ping", params=None),
         call("ping", params="a"),
         b'{"jsonrpc":"2.0","id":null,"method":"ping"}',
         b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
@@ -163,10 +162,56 @@ def test_what_cannot_be_told_for_every_parser_reads_for_none(body):
         call("tools/list", params={"a": [{"b": 1}, {"b": 2}]}),
         b'{"jsonrpc":"2.0","id":"a","method":"ping","params":{}}',
         b'{"jsonrpc":"2.0","method":"notifications/initialized"}',
+        # Some clients write what is absent.
+        call("ping", params=None),
+        b'{"jsonrpc":"2.0","method":"notifications/initialized","params":null}',
+        # Replies to what the server asks.
+        b'{"jsonrpc":"2.0","id":5,"result":{}}',
+        b'{"id":"a","result":{"roots":[{"uri":"file:///a"}]},"jsonrpc":"2.0"}',
+        b'{"jsonrpc":"2.0","id":5,"result":{"action":"accept","content":{"method":"a"}}}',
+        b'{"jsonrpc":"2.0","id":5,"error":{"code":-32601,"message":"no such method"}}',
+        b'{"jsonrpc":"2.0","id":5,"error":{"code":1,"message":"a","data":[1]}}',
     ],
 )
 def test_what_every_parser_reads_alike(body):
     assert reads(body) is True
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"jsonrpc":"2.0","result":{}}',
+        b'{"jsonrpc":"2.0","id":null,"result":{}}',
+        b'{"jsonrpc":"2.0","id":1.5,"result":{}}',
+        b'{"jsonrpc":"2.0","id":true,"error":{"code":1,"message":"a"}}',
+        b'{"id":5,"result":{}}',
+        b'{"jsonrpc":"1.0","id":5,"result":{}}',
+        b'{"jsonrpc":"2.0","jsonrpc":"2.0","id":5,"result":{}}',
+        b'{"jsonrpc":"2.0","id":5,"result":null}',
+        b'{"jsonrpc":"2.0","id":5,"result":[]}',
+        b'{"jsonrpc":"2.0","id":5,"error":"a"}',
+        b'{"jsonrpc":"2.0","id":5,"error":{},"result":{}}',
+        b'{"jsonrpc":"2.0","id":5,"result":{},"result":{}}',
+        b'{"jsonrpc":"2.0","id":5,"result":{},"Result":{}}',
+        b'{"jsonrpc":"2.0","id":5,"result":{"a":1,"a":2}}',
+        b'{"jsonrpc":"2.0","id":5,"result":{},"method":null}',
+        b'{"jsonrpc":"2.0","id":5,"result":{},"method":"tools/call"}',
+        b'{"jsonrpc":"2.0","id":5,"result":{},"Method":"tools/call"}',
+        b'{"jsonrpc":"2.0","id":5,"result":{},"params":{}}',
+        b'{"jsonrpc":"2.0","id":5,"result":{},"x":1}',
+        b'{"jsonrpc":"2.0","id":5,"Result":{}}',
+        b'[{"jsonrpc":"2.0","id":5,"result":{}}]',
+    ],
+)
+def test_a_reply_has_the_members_of_a_reply_alone(body):
+    assert reads(body) is False
+
+
+def test_a_reply_has_no_method_for_a_field_to_name():
+    reply = b'{"jsonrpc":"2.0","id":5,"result":{}}'
+    assert reads(reply, NEW) is True
+    assert reads(reply, (b"Mcp-Method", b"tools/call"), NEW) == MISMATCH
+    assert reads(reply, (b"Mcp-Method", b"ping"), OLD) is False
 
 
 @pytest.mark.parametrize(
@@ -282,8 +327,11 @@ def test_what_reads_is_one_message_with_one_method(message):
     names = [name for name in message if name.lower() == "method"]
     expected = (
         names == ["method"]
-        and message["method"] in ("tools/list",)
+        and message["method"] == "tools/list"
         and message.get("jsonrpc") == "2.0"
+        and "x" not in message
+        and type(message.get("id", 0)) in (int, str)
+        and type(message.get("params")) in (dict, type(None))
     )
     assert reads(body) == expected
 

@@ -9,6 +9,8 @@ Leases read a body by parsers of their own. A message that two of them could rea
 member twice, or ``Method`` beside ``method``; another encoding; several messages) reads for none.
 Nor does one with a member that JSON-RPC does not have, or a request that tells a lease by a field
 or a parameter to take it for something else: behind the same path may be more than one service.
+
+Replies to what the lease asks (a ping, its roots) read, too: a client must give them.
 """
 
 import json
@@ -46,6 +48,8 @@ READING_METHODS: Final = frozenset(
         "notifications/cancelled",
         "notifications/initialized",
         "notifications/progress",
+        "notifications/roots/list_changed",
+        "notifications/tasks/status",
         # Listing and reading.
         "completion/complete",
         "prompts/get",
@@ -73,6 +77,10 @@ _JSON = re.compile(rb"application/json(?:[ \t]*;[ \t]*charset=\"?utf-8\"?)?", re
 _MEMBERS: Final = frozenset({"id", "jsonrpc", "method", "params"})
 """The members of a request or a notification (JSON-RPC 2.0 section 4)."""
 
+_RESULT: Final = frozenset({"id", "jsonrpc", "result"})
+_ERROR: Final = frozenset({"id", "jsonrpc", "error"})
+"""The members of a reply (section 5), which are all required."""
+
 _READ_HERE: Final = frozenset({b"content-type", b"content-encoding", b"mcp-method"})
 """Fields that say how a body is to be read: a lease has to get them as they were read here."""
 
@@ -88,9 +96,6 @@ class _Ambiguous(ValueError):
 
 class _Members(list[tuple[str, Any]]):
     """The members of an object, in their order and as often as they came."""
-
-
-_NONE: Final = _Members()
 
 
 def may_be_call(head: RequestHead) -> bool:
@@ -124,7 +129,12 @@ def only_reads(head: RequestHead, body: bytes | None) -> bool | GatewayError:
                 rpc=(HEADER_MISMATCH, _id(message)),
             )
         return False
-    return message is not None and method in READING_METHODS and _is_call(message)
+    if message is None:
+        return False
+    reads = (
+        _is_reply(message) if method is None else method in READING_METHODS and _is_call(message)
+    )
+    return reads and _is_read_alike(message)
 
 
 def told_as_rpc(error: GatewayError, head: RequestHead, body: bytes | None) -> GatewayError:
@@ -171,21 +181,41 @@ def _no_constant(name: str) -> NoReturn:
 def _method(message: _Members) -> str | None:
     """The method of a message that has exactly one, and is JSON-RPC 2.0."""
     methods = [value for name, value in message if name == "method"]
-    versions = [value for name, value in message if name == "jsonrpc"]
-    if len(methods) != 1 or versions != ["2.0"]:
+    if len(methods) != 1 or not _is_version_2(message):
         return None
     return methods[0] if isinstance(methods[0], str) else None
 
 
+def _is_version_2(message: _Members) -> bool:
+    return [value for name, value in message if name == "jsonrpc"] == ["2.0"]
+
+
 def _is_call(message: _Members) -> bool:
-    """Whether a message has the members of a call, and no object in it has a member twice."""
+    """Whether a message with a method has the members of a request or notification."""
     members = dict(message)
     # Some parsers take a member by its name without case, or may know more of them.
-    if not _MEMBERS.issuperset(members) or not isinstance(members.get("params", _NONE), _Members):
+    if not _MEMBERS.issuperset(members):
         return False
-    message_id = members.get("id", 0)
-    if isinstance(message_id, bool) or not isinstance(message_id, int | str):
+    params = members.get("params")
+    return (params is None or isinstance(params, _Members)) and _is_id(members.get("id", 0))
+
+
+def _is_reply(message: _Members) -> bool:
+    """Whether a message is a result or an error, as MCP has them, and nothing else."""
+    members = dict(message)
+    if not _is_version_2(message) or not _is_id(members.get("id")):
         return False
+    if members.keys() == _RESULT:
+        return isinstance(members["result"], _Members)
+    return members.keys() == _ERROR and isinstance(members["error"], _Members)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _is_read_alike(message: _Members) -> bool:
+    """Whether no object within a message has a member twice."""
     left: list[Any] = [message]
     while left:
         value = left.pop()
