@@ -103,7 +103,7 @@ def configuration(origin, closed):
         "rate_limit": {
             "global": {"requests_per_second": 1000, "burst": 1000},
             "per_key": {
-                "default": {"requests_per_second": 100, "burst": 100},
+                "default": {"requests_per_second": 1000, "burst": 1000},
                 "overrides": {PLANTED["override-raw-key"]: {"requests_per_second": 1, "burst": 1}},
             },
             "storage": {

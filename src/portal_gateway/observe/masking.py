@@ -126,8 +126,8 @@ def _remember(texts: set[str], text: str) -> None:
 def without_secrets(text: str, secrets: Collection[str]) -> str:
     """``text`` masked, and without the ``secrets``, in any encoding, whatever they look like.
 
-    Where an encoded secret is, the whole segment of a path is masked, or the whole text. Where there
-    are more than `_MOST_SECRETS`, nothing is searched and the whole text is masked.
+    Where an encoded secret is, the whole segment of a path is masked, or the whole text. More than
+    `_MOST_SECRETS` are not searched for: the whole text is masked.
     """
     if len(secrets) > _MOST_SECRETS:
         return MASK
