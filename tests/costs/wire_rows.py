@@ -903,7 +903,7 @@ RELAYS = [
         "streams that nobody reads",
         lambda size: size,
         full_buffers,
-        (20_000, 200_000),
+        (10_000, 100_000),
     ),
     Row("wire.yamux", "small writes", fill(b"d"), write_much),
     *(

