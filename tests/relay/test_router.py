@@ -227,17 +227,27 @@ class RouterTests(SynchronousTestCase):
         self.fails(router.find("agent"), "relay_unavailable")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_pools_without_a_connection_are_let_go_when_there_are_many(self):
+    def test_of_many_pools_those_go_that_were_asked_for_longest_ago_and_carry_nothing(self):
         relay = FakeRelay(self.clock).relay
         routes = [relay.route(listed(f"lease {number}")) for number in range(MAX_POOLS)]
-        used, *others = [route.pool for route in routes]
-        used.active = 1
-        relay.route(listed("one more")).pool  # noqa: B018 - asking makes it
-        self.assertTrue(all(pool.closed for pool in others))
-        self.assertFalse(used.closed)
-        self.assertIs(routes[0].pool, used)
+        pools = [route.pool for route in routes]
+        pools[0].active = pools[1].dialling = pools[2].queued = 1
+        pools[3].idle = pools[4].idle = 1
+        self.assertIs(routes[3].pool, pools[3])  # now it was asked for last
+        for number in range(3):
+            relay.route(listed(f"one more {number}")).pool  # noqa: B018 - asking makes it
+        self.assertEqual([pool for pool in pools if pool.closed], pools[4:7])
+        self.assertEqual(relay.pool_figures.given_up, 1)
         # A way that was found before is none to a pool that is closed.
-        self.assertFalse(routes[1].pool.closed)
+        self.assertFalse(routes[4].pool.closed)
+
+    def test_pools_that_all_carry_something_stay(self):
+        relay = FakeRelay(self.clock).relay
+        routes = [relay.route(listed(f"lease {number}")) for number in range(MAX_POOLS + 20)]
+        for route in routes:
+            route.pool.active = 1
+        self.assertFalse(any(route.pool.closed for route in routes))
+        self.assertEqual(relay.pool_figures.active, MAX_POOLS + 20)
 
     def test_a_relay_that_is_stopped_closes_its_pools_and_its_session(self):
         relay = FakeRelay(self.clock, listed("agent"))

@@ -103,6 +103,7 @@ def of_relays(router: Router) -> Iterator[Reading]:
     yield Reading("portal_gateway_pool_reuses_total", pools.reuses)
     yield Reading("portal_gateway_pool_retries_total", pools.retries)
     yield Reading("portal_gateway_limit_hits_total", pools.silences, ("lease_silence",))
+    yield Reading("portal_gateway_limit_hits_total", pools.given_up, ("lease_pools",))
 
 
 def _of_relay(labels: tuple[str], relays: Sequence[Relay]) -> Iterator[Reading]:

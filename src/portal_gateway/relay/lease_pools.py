@@ -1,5 +1,6 @@
 """A pool of connections for each lease in use at one relay."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -7,13 +8,22 @@ from portal_gateway.relay.pool import Pool, PoolLimits
 
 __all__ = ["MAX_POOLS", "LeasePools", "PoolFigures", "sum_of"]
 
-MAX_POOLS = 1024
-"""Pools kept per relay before those without a connection are let go; one that is gone costs its
-next request a dial."""
+MAX_POOLS = 512
+"""Pools kept per relay; then the one that was asked for longest ago goes for a new one, with its
+idle connections, if it carries nothing. So made-up names at a relay that has no list hold half of
+the 1,024 descriptors that systems commonly allow; a lease whose pool is gone costs its next request
+a dial."""
+
+_LOOKED_AT = 16
+"""Pools, the oldest first, among which one that carries nothing is looked for. One that carries
+something goes to the end, so that the next search finds others."""
 
 
 class PoolFigures(NamedTuple):
-    """What there is to measure of pools; the last four count what there was."""
+    """What there is to measure of pools; the last five count what there was.
+
+    ``given_up`` counts pools that went, with idle connections, for others: see `MAX_POOLS`.
+    """
 
     idle: int = 0
     active: int = 0
@@ -23,6 +33,7 @@ class PoolFigures(NamedTuple):
     reuses: int = 0
     retries: int = 0
     silences: int = 0
+    given_up: int = 0
 
     @classmethod
     def of(cls, pool: Pool) -> "PoolFigures":
@@ -49,7 +60,7 @@ class LeasePools:
 
     def __init__(self, make_pool: Callable[[str], Pool]) -> None:
         self._make_pool = make_pool
-        self._pools: dict[str, Pool] = {}
+        self._pools: OrderedDict[str, Pool] = OrderedDict()
         self._limits: PoolLimits | None = None
         self._gone = PoolFigures()
 
@@ -61,12 +72,14 @@ class LeasePools:
     def get(self, key: str) -> Pool:
         """The pool of connections to a lease."""
         pool = self._pools.get(key)
-        if pool is None:
-            if len(self._pools) >= MAX_POOLS:
-                self._drop_unused()
-            pool = self._pools[key] = self._make_pool(key)
-            if self._limits is not None:
-                pool.use(self._limits)
+        if pool is not None:
+            self._pools.move_to_end(key)
+            return pool
+        if len(self._pools) >= MAX_POOLS:
+            self._give_up_one()
+        pool = self._pools[key] = self._make_pool(key)
+        if self._limits is not None:
+            pool.use(self._limits)
         return pool
 
     @property
@@ -98,11 +111,20 @@ class LeasePools:
             self._count_gone(pool)
         self._pools.clear()
 
-    def _drop_unused(self) -> None:
-        for key in [key for key, pool in self._pools.items() if not _in_use(pool)]:
-            pool = self._pools.pop(key)
+    def _give_up_one(self) -> None:
+        pools = self._pools
+        for _ in range(min(_LOOKED_AT, len(pools))):
+            key = next(iter(pools))
+            pool = pools[key]
+            if _carries(pool):
+                pools.move_to_end(key)
+                continue
+            del pools[key]
+            if pool.idle:
+                self._gone = self._gone._replace(given_up=self._gone.given_up + 1)
             pool.close()
             self._count_gone(pool)
+            return
 
     def _count_gone(self, pool: Pool) -> None:
         gone = PoolFigures.of(pool)
@@ -111,4 +133,8 @@ class LeasePools:
 
 
 def _in_use(pool: Pool) -> bool:
-    return bool(pool.idle or pool.active or pool.dialling or pool.queued)
+    return bool(pool.idle) or _carries(pool)
+
+
+def _carries(pool: Pool) -> bool:
+    return bool(pool.active or pool.dialling or pool.queued)
