@@ -51,7 +51,8 @@ class Exchange:
     credentials in it, wherever else the client wrote them. ``query`` is what follows the path, as
     it was sent. Times are seconds of the reactor's monotonic clock; byte counts are of bodies, as
     carried on the client's side. ``client_address`` is the peer's, or where that is a trusted proxy
-    the one that ``passage`` begins with. ``lease`` is what the client calls the lease until it is
+    the one that ``passage`` begins with; ``is_from_proxy`` says that the peer is a trusted proxy,
+    whether it told a passage or not. ``lease`` is what the client calls the lease until it is
     looked up, and then what it is called (``lease_is_known``); ``lease_names`` are all that rules
     may know it by, its id among them where it is known, and ``hides_names`` says that it may have
     others. ``lease_prefix`` is the part of the raw path by which the client addresses the lease,
@@ -65,6 +66,7 @@ class Exchange:
     # No dataclass: what a class of its own has costs a compiled request 1 µs less.
     sent_fields: dict[bytes, bytes] | None = None
     passage: Passage | None = None
+    is_from_proxy: bool = False
     is_secure: bool = False
     is_websocket: bool = False
     only_reads: bool = False

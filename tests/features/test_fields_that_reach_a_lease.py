@@ -425,6 +425,27 @@ def test_a_get_with_a_body_is_not(make, way):
     assert len(world.origin.wires) == 1
 
 
+TRUSTED = "trusted_proxies: ['127.0.0.1']"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("told", [[], [("X-Forwarded-For", "203.0.113.9")]])
+def test_a_trusted_proxy_is_believed_whether_it_says_who_asked_it_or_not(make, way, told):
+    world = make(gateway=TRUSTED)
+    world.request(way, fields=[*told, ("Remote-User", "alice"), ("Proxy", "http://a")])
+    fields = dict(world.got[1])
+    assert fields[b"remote-user"] == b"alice"
+    assert b"proxy" not in fields
+    assert fields[b"x-forwarded-for"] == b", ".join([*([b"203.0.113.9"] * len(told)), b"127.0.0.1"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_another_peer_is_not_believed(make, way):
+    world = make(gateway="trusted_proxies: ['127.0.0.2']")
+    world.request(way, fields=[("X-Forwarded-For", "127.0.0.2"), ("Remote-User", "alice")])
+    assert b"remote-user" not in world.got_names
+
+
 def test_what_a_proxy_says_still_tells_the_gateway_that_there_is_one(make):
     world = make(more="health: {local_details: true}\n")
 

@@ -345,7 +345,7 @@ def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Hea
     head = request.head
     headers = head.headers
     if not are_harmless(head.index):
-        headers = without_claims(headers, trusted=exchange.passage is not None)
+        headers = without_claims(headers, trusted=exchange.is_from_proxy)
     via = b""
     host = b""
     kept: Headers = []

@@ -322,13 +322,7 @@ class Site:
 
     def _find_and_render(self, request: Request) -> Any:
         if self._proxies is not None:
-            exchange = request.exchange
-            passage = self._proxies.passage(exchange.client_address, request.head)
-            if isinstance(passage, GatewayError):
-                raise passage
-            if passage is not None:
-                exchange.passage = passage
-                exchange.client_address = passage.addresses[0] if passage.addresses else ""
+            self._look_past(self._proxies, request)
         if not are_harmless(request.head.index):
             self._drop_underscores(request)
         if request.uri == b"*":
@@ -337,6 +331,20 @@ class Site:
             request.send_end()
             return NOT_DONE_YET
         return self.getResourceFor(request).render(request)
+
+    def _look_past(self, proxies: TrustedProxies, request: Request) -> None:
+        """Take the client's address from what a trusted proxy tells; raises what it cannot tell."""
+        exchange = request.exchange
+        peer = exchange.client_address
+        if not proxies.trusts(peer):
+            return
+        exchange.is_from_proxy = True
+        passage = proxies.passage(peer, request.head)
+        if isinstance(passage, GatewayError):
+            raise passage
+        if passage is not None:
+            exchange.passage = passage
+            exchange.client_address = passage.addresses[0] if passage.addresses else ""
 
     def _drop_underscores(self, request: Request) -> None:
         """Take fields out of the head that a lease could take for others.
