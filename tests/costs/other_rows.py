@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from portal_gateway.config.document import UnusableDocument, compose
 from portal_gateway.config.faults import ConfigInvalid
 from portal_gateway.config.loading import load_config_text
+from portal_gateway.config.model import LeaseSection
 from portal_gateway.config.postgres_dsn import BadDsn, dsn_parameters
 from portal_gateway.config.scalars import meaning_of, quote, replace_variables
 from portal_gateway.config.times import moment_of, seconds_of
@@ -20,9 +21,13 @@ from portal_gateway.frontend.http2_stream import response_fields
 from portal_gateway.frontend.outlet import Outlet
 from portal_gateway.frontend.problem import problem_response
 from portal_gateway.observe import lines, masking, request_ids
+from portal_gateway.relay.configured_names import ConfiguredNames
 from portal_gateway.relay.delivery import Delivery
+from portal_gateway.relay.lease_index import LeaseIndex
 from portal_gateway.relay.lease_table import LeaseTable
+from portal_gateway.relay.origins import HTTPRelay, HTTPRelayURL
 from portal_gateway.relay.request_body import BodyFraming, RequestBody
+from portal_gateway.relay.router import Router
 from portal_gateway.relay.send_buffer import SendBuffer
 from portal_gateway.relay.websocket import ClientCarrierFactory
 from portal_gateway.relay.websocket_frames import PlainFrameReader, plain_frame
@@ -102,18 +107,72 @@ LISTS = {
         )
         for n in range(count)
     ],
+    "names that expand": lambda count: [
+        ListedLease(f"{n:026}", f"{n}" + "\ufdfa" * 60) for n in range(count)
+    ],
     "one id": lambda count: [ListedLease("A" * 26, f"n{n:0200}") for n in range(count)],
 }
 
 LEASE_COUNTS = (300, 3_000)
 
-PINS = {f"n{number}": f"{number:026}" for number in range(50)}
+NAMED = ConfiguredNames({f"n{number}": f"{number:026}" for number in range(50)})
+
+
+def indexed(leases):
+    index = LeaseIndex()
+    for _ in index.add_all(tuple(leases)):
+        pass
+    return index
 
 
 def index_leases(leases):
-    table = LeaseTable(leases, PINS)
-    table.addresses()
+    index = indexed(leases)
+    list(index.addresses())
+    table = LeaseTable(index, NAMED)
     table.find("NAME")
+    for lease in index.by_id.values():
+        table.names_of(lease)
+        table.is_contested(lease.name)
+
+
+def index_again(leases):
+    """An answer that is like the one before."""
+    before = indexed(leases)
+    for _ in LeaseIndex(before).add_all(tuple(leases)):
+        pass
+
+
+def configure(pins):
+    """Names that the configuration pins, all leases of them listed under other names."""
+    names = ConfiguredNames(pins, [f"o{name}" for name in pins], [f"x{name}" for name in pins])
+    listed = [ListedLease(lease_id, "n0") for lease_id in dict.fromkeys(pins.values())]
+    table = LeaseTable(indexed(listed), names)
+    for lease in listed:
+        table.names_of(lease)
+    for name in pins:
+        table.find(name)
+        names.spelled(name.upper())
+
+
+PINNED = {
+    "names of as many leases": lambda count: {f"n{n}": f"{n:026}" for n in range(count)},
+    "names of one lease": lambda count: {f"n{n}": "A" * 26 for n in range(count)},
+    "names in another script": lambda count: {f"\uff4e{n}ß": f"{n:026}" for n in range(count)},
+}
+
+
+def ids(count):
+    """Ids of leases, which are of base32."""
+    return [f"{n:b}".translate({48: "A", 49: "B"}).rjust(26, "C") for n in range(count)]
+
+
+def route_by_id(lease_ids):
+    """A request by each id of those that names are pinned to, over a relay reached by HTTP."""
+    leases = {f"n{n}": LeaseSection(identity=each) for n, each in enumerate(lease_ids)}
+    relay = HTTPRelay(HTTPRelayURL.parse("http://192.0.2.1/"), lambda _host: None)
+    router = Router(http_relays=(relay,), leases=leases)
+    for each in lease_ids:
+        router.find(each)
 
 
 def deliver(pieces):
@@ -176,6 +235,15 @@ RELAYS = [
     *(
         Row("relay.lease_table", shape, make, index_leases, LEASE_COUNTS)
         for shape, make in LISTS.items()
+    ),
+    *(
+        Row("relay.lease_index", f"{shape}, again", make, index_again, LEASE_COUNTS)
+        for shape, make in LISTS.items()
+    ),
+    Row("relay.router", "ids that names are pinned to", ids, route_by_id, LEASE_COUNTS),
+    *(
+        Row("relay.configured_names", shape, make, configure, LEASE_COUNTS)
+        for shape, make in PINNED.items()
     ),
     Row("relay.delivery", "one byte at a time", bytewise(fill(b"d")), deliver, (10_000, 100_000)),
     Row("relay.send_buffer", "one byte at a time", bytewise(fill(b"d")), buffer),

@@ -20,6 +20,7 @@ from portal_gateway.relay.http_client import BodyFraming
 from portal_gateway.relay.http_connection import ClosingConnections
 from portal_gateway.relay.pool import Pool, PoolLimits
 from portal_gateway.relay.slices import in_slices
+from portal_gateway.relay.waiting_requests import WaitingRequests
 from tests.costs.measuring import Row
 from tests.policy.test_jwt_table import NOW, section, token
 from tests.relay.scripted_upstream import OK, Line
@@ -284,19 +285,15 @@ def wait_too_long(count):
     pool.close()
 
 
-def refuse_dials(order):
+def refuse_dials(count):
     """A lease that refuses all dials but one as too many: their requests wait by their age."""
-
-    def call(count):
-        pool, endpoint, _ = pool_of(max_active=ENOUGH)
-        requests(pool, count)
-        first, *others = endpoint.dials
-        endpoint.accept(first)
-        for dialled, _ in order(others):
-            dialled.errback(BUSY)
-        pool.close()
-
-    return call
+    pool, endpoint, _ = pool_of(max_active=ENOUGH)
+    requests(pool, count)
+    first, *others = endpoint.dials
+    endpoint.accept(first)
+    for dialled, _ in others:
+        dialled.errback(BUSY)
+    pool.close()
 
 
 def dial_and_serve(count):
@@ -358,6 +355,28 @@ def thirds(items):
 ORDERS = {"the oldest first": list, "the newest first": reversed, "anyhow": thirds}
 
 
+class Waiting:
+    __slots__ = ("waiting_since",)
+
+    def __init__(self, since):
+        self.waiting_since = since
+
+
+def order_of(order):
+    return lambda size: [Waiting(float(age)) for age in order(range(size // 100))]
+
+
+def wait_by_age(exchanges):
+    """A third of them leave, and the others are served."""
+    waiting = WaitingRequests()
+    for exchange in exchanges:
+        waiting.add(exchange)
+    for exchange in exchanges[::3]:
+        waiting.discard(exchange)
+    while waiting:
+        waiting.take()
+
+
 def work_of_ones(count):
     for _ in range(count):
         yield 1
@@ -375,8 +394,9 @@ POOLS = [
         Row("relay.pool", f"requests that leave, {shape}", number, leave_queue(order), COUNTS)
         for shape, order in ORDERS.items()
     ),
+    Row("relay.pool", "dials that are refused", number, refuse_dials, COUNTS),
     *(
-        Row("relay.pool", f"dials that are refused, {shape}", number, refuse_dials(order), COUNTS)
+        Row("relay.waiting_requests", f"ages that come {shape}", order_of(order), wait_by_age)
         for shape, order in ORDERS.items()
     ),
     Row("relay.pool", "requests that are served one by one", number, serve_queue, COUNTS),

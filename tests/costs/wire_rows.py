@@ -832,11 +832,16 @@ RELAYS = [
         at_once(lambda size: struct.pack(">I", size) + b"\x1b" * size),
         read_packets,
     ),
-    Row("wire.messages", "a directory", directory, read_directory),
+    Row("wire.relay_lists", "a directory", directory, read_directory),
     Row(
-        "wire.messages", "a directory of empty elements", raw_directory(b"\x1a\x00"), read_directory
+        "wire.relay_lists",
+        "a directory of empty elements",
+        raw_directory(b"\x1a\x00"),
+        read_directory,
     ),
-    Row("wire.messages", "a directory of addresses", raw_directory(b"\x12\x01a"), read_directory),
+    Row(
+        "wire.relay_lists", "a directory of addresses", raw_directory(b"\x12\x01a"), read_directory
+    ),
     Row(
         "wire.messages",
         "a lease with much metadata",

@@ -1,7 +1,7 @@
 import pytest
 
+from tests.costs.guard_rows import ROWS
 from tests.costs.measuring import check
-from tests.costs.request_rows import ROWS
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
