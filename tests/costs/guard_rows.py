@@ -75,9 +75,12 @@ FIELDS = [
         for shape, make in NAMES.items()
     ),
     *(
-        Row("wire.trailers", f"fields {shape}", make, call)
+        Row("wire.trailers", f"fields {shape}, to a {whom}", make, call, (10_000, 100_000))
         for shape, make in NAMES.items()
-        for call in (trailers.request_trailers, trailers.response_trailers)
+        for whom, call in (
+            ("lease", trailers.request_trailers),
+            ("client", trailers.response_trailers),
+        )
     ),
     *(
         Row("wire.trailers", f"Trailer: {shape}", make, announce)
@@ -172,7 +175,7 @@ def read_header(data):
                 break
 
 
-def refused_header(data):
+def read_header_at_once(data):
     with suppress(proxy_header.BadProxyHeader):
         proxy_header.read_proxy_header(data)
 
@@ -215,7 +218,7 @@ SMALL = [
         "wire.proxy_header",
         "a line that is no header",
         fill(b" ", b"PROXY UNKNOWN"),
-        refused_header,
+        read_header_at_once,
     ),
     Row(
         "wire.proxy_header",

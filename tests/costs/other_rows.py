@@ -242,7 +242,7 @@ RELAYS = [
     ),
     Row("relay.router", "ids that names are pinned to", ids, route_by_id, LEASE_COUNTS),
     *(
-        Row("relay.configured_names", shape, make, configure, LEASE_COUNTS)
+        Row("relay.configured_names", shape, make, configure, (100, 1_000))
         for shape, make in PINNED.items()
     ),
     Row("relay.delivery", "one byte at a time", bytewise(fill(b"d")), deliver, (10_000, 100_000)),

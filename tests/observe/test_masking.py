@@ -213,3 +213,14 @@ def test_any_text_is_taken(text):
     shown = masked(text)
     assert masked(shown) == shown
     assert KEY not in masked(f"{text} {KEY} {text}")
+
+
+def test_of_more_credentials_than_are_searched_for_the_whole_text_is_masked():
+    members = [f"portal-key.credential-{number}" for number in range(9)]
+    for offered, expected in (
+        (members[:8], "/a/***/b"),
+        (members[:8] * 100, "/a/***/b"),
+        (members, MASK),
+    ):
+        secrets = sent_secrets({b"sec-websocket-protocol": ", ".join(offered).encode()})
+        assert without_secrets("/a/credential-3/b", secrets) == expected

@@ -305,3 +305,17 @@ def test_tiny_tables_work(size):
         assert account is not None
         counting.table.admit(account)
         counting.flush()
+
+
+def test_with_little_room_the_halves_do_not_change_places_for_each_key():
+    table = QuotaTable(160)
+    flows = []
+    for number in range(70):
+        account = table.account(f"k{number}", (), NOW)
+        flows.append(table.begin(Exchange("r", "192.0.2.1", NOW), account))
+    made = [table.account(f"other{number}", (), NOW) for number in range(11)]
+    assert [account is None for account in made] == [False] * 10 + [True]
+    table.end(flows[0], NOW)
+    table.end(flows[0], NOW)
+    assert table.account("another", (), NOW) is not None
+    assert table.account("k5", (), NOW) is flows[5].account
