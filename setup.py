@@ -25,7 +25,7 @@ COMPILED = {
     "relay": (
         "connection delivery dials direct_events http_client http_connection outbox pool producing "
         "record_memory request_body secure_stream send_buffer stream_protocol substream "
-        "transport_buffers tunnel turn_writes waiting_requests websocket_frames"
+        "transport_buffers tunnel turn_writes websocket_frames"
     ),
     "wire": (
         "forwarded handshake http1_head http1_request http1_response http1_response_head "
