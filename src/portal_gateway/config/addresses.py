@@ -137,7 +137,7 @@ def _check_endpoint(value: Value, found: Text) -> None:
 
 
 def _parsed(value: Value, kind: str, endpoint: str) -> object:
-    """What Twisted's parser of its type makes of an endpoint string.
+    """The parts of an endpoint string, as Twisted's parser of its type splits it.
 
     The parser gets no reactor, since it only keeps it. Its error texts are its own business; ours
     say what is wrong where the type of the error tells.

@@ -16,7 +16,7 @@ JWTAlgorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 
 @dataclass(frozen=True, slots=True)
 class JWKSAddress:
-    """Where the issuer publishes its keys (RFC 7517 section 5), and the TLS to there.
+    """The URL of the issuer's published keys (RFC 7517 section 5), and its TLS.
 
     The ``url`` may have a secret in its query.
     """

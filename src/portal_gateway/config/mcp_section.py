@@ -10,7 +10,7 @@ from portal_gateway.config.worded import reads
 __all__ = ["MOST_PATHS", "USUAL_PATHS", "mcp_paths"]
 
 USUAL_PATHS: Final = ("/", "/mcp", "/mcp/", "/sse", "/message", "/messages", "/messages/")
-"""Where servers have their endpoint: at the root or ``/mcp``, and with the older transport, by
+"""The usual endpoints of servers: at the root or ``/mcp``, and with the older transport, by
 ``/sse`` and a path for messages, as the SDKs of the protocol set it up."""
 
 MOST_PATHS: Final = 32

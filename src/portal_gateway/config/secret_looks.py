@@ -32,7 +32,7 @@ _BEGINNING: Final = re.compile(r"(?<![0-9A-Za-z])(?:sk|pk|rk)[-_](?:live|test|pr
 """A key whose rest is too short for the log to be sure. Nothing else begins like that."""
 
 _LONG: Final = re.compile(r"[0-9A-Za-z]{20,}")
-"""What random bytes make in base 16 or 64, where letters and digits are mixed."""
+"""A run such as random bytes make in base 16 or 64, where letters and digits are mixed."""
 
 _NUMBER_OR_DATE: Final = re.compile(
     r"[-+]?[0-9.][0-9_.,:TZW +-]{0,40}(?:/[0-9]{1,3})?(?:[A-Za-z]{1,8}|%)?"

@@ -161,7 +161,7 @@ class Protocol(H2Connection):
 
 
 def _fault_of(frame: Frame) -> ErrorCodes | None:
-    """What the library would take for a fault of the connection, but is one of its stream."""
+    """The fault of a stream that the library would take for one of the connection, if any."""
     kind = frame.type
     if not frame.stream_id:
         return None

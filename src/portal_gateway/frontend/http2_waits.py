@@ -19,7 +19,7 @@ BODY_RATE = "body_rate"
 STALL = "stall"
 
 MOST_STALLS = 4
-"""How many times the write stall a stream may wait, however long of it its connection was blocked:
+"""The most that a stream may wait, in write stalls, however long its connection was blocked:
 a hundred streams share 14 KB/s then, and none is held by a client that reads only another."""
 
 

@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 
 class _Question(Generic[T]):
-    """What one request waits for."""
+    """The question of one request, and its answer to come."""
 
     __slots__ = ("answer", "digest")
 

@@ -129,7 +129,7 @@ class Measured(MultiService):
             self._metrics.requests.exchange_over(exchange)
 
     def page(self, section: MetricsSection, rules: Rules, hosts: LocalHosts) -> IResource | None:
-        """What is at ``/metrics``, of the gateway or of a listener of its own, if anything is.
+        """The page at ``/metrics``, of the gateway or of a listener of its own, if there is one.
 
         ``hosts`` are those that a client on this machine may ask without a key.
         """

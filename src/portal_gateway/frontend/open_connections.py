@@ -33,7 +33,7 @@ class OpenConnections:
         self._counts = ClientCounts()
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of open connections."""
         return len(self._all)
 
     def __iter__(self) -> Iterator["Connection"]:
@@ -41,7 +41,7 @@ class OpenConnections:
         return iter(list(self._all))
 
     def of(self, host: str) -> int:
-        """How many there are from the network of ``host``."""
+        """The number of open connections from the network of ``host``."""
         return self._counts.of(network_of(host))
 
     def add(self, connection: "Connection") -> None:

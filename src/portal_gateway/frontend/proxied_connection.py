@@ -51,7 +51,7 @@ class ProxiedConnections(Factory[Any]):
         self._within.doStop()
 
     def buildProtocol(self, addr: IAddress | None) -> IProtocol:
-        """What reads the header, or drops a connection of somebody else."""
+        """A protocol that reads the header, or drops a connection of somebody else."""
         site = self._site
         if not site.trusts(client_host(addr)):
             site.untrusted_peers += 1
@@ -61,7 +61,7 @@ class ProxiedConnections(Factory[Any]):
         return site.refusal(None) or _AwaitedHeader(site, self)
 
     def pass_on(self, source: IAddress) -> IProtocol:
-        """What serves the client at ``source``."""
+        """The protocol that serves the client at ``source``."""
         protocol: Any = self._within.buildProtocol(source)
         served: IProtocol = protocol
         return served

@@ -322,7 +322,7 @@ classImplements(Carriage, IPushProducer)
 
 
 def _forwards_left(request: Request) -> int | None:
-    """How often an OPTIONS may be forwarded, ``None`` for any number and for other methods.
+    """The times an OPTIONS may be forwarded, ``None`` for any number and for other methods.
 
     Raises the refusal of what is no number.
     """

@@ -49,7 +49,7 @@ _log = Logger()
 Found = Caller | GatewayError
 
 Answers = Mapping[bytes, KeyEntry | None]
-"""What is known of each key that was asked for, ``None`` where that cannot be told now."""
+"""The entry of each key that was asked for, ``None`` where the database cannot tell now."""
 
 POLL_INTERVAL: Final = 0.5
 """Seconds from one question for changes to the next: so a key is revoked everywhere within one."""
@@ -138,7 +138,7 @@ class StoredKeys(MultiService):
         return self.questions.ask_first(digest).addCallback(self._verdict_then)
 
     def _from_memory(self, digest: bytes, now: float) -> Found | None:
-        """What needs no question."""
+        """The verdict on a key that is remembered, ``None`` where the database has to be asked."""
         entry = self._cache.find(digest, self._seconds())
         if entry is not None:
             return self._verdict(entry, now)

@@ -106,7 +106,7 @@ class End(Output):
     _parsing = False
     _input = b""
     _position = 0
-    """Where in ``_input`` the bytes begin that autobahn has not got yet."""
+    """The position in ``_input`` of the first byte that autobahn has not got yet."""
     _more = False
     """Whether autobahn's reader has something to do without more bytes."""
     _inflating = False
@@ -252,7 +252,7 @@ class End(Output):
         return True
 
     def _step(self) -> int:
-        """How much to give at once: more inside of a frame that is only passed on.
+        """The number of bytes to give at once: more inside of a frame that is only passed on.
 
         autobahn cuts each frame off the front of what it holds, so many small frames in a large
         piece would cost the square of it.

@@ -265,7 +265,7 @@ def _character(found: re.Match[str]) -> str:
 
 
 def _unpacked(text: str) -> Iterator[str]:
-    """What the long runs of ``text`` are in base64, begun at any place, or in base 16."""
+    """The long runs of ``text``, decoded from base64 begun at any place, base 32 and base 16."""
     if len(text) < _LEAST_RUN or _LONG_RUN.match(text) is None:
         return
     for run in _RUN.findall(text):
@@ -283,7 +283,7 @@ def _unpacked(text: str) -> Iterator[str]:
 
 
 def _from_base64(text: str) -> str:
-    """What ``text`` is in base64, as far as whole groups go; empty for what it is not."""
+    """The text that ``text`` encodes in base64, as far as whole groups go; else empty."""
     text = text.rstrip("=")
     whole = len(text) // 4 * 4
     rest = text[whole:] if len(text) - whole > 1 else ""
@@ -295,7 +295,7 @@ def _from_base64(text: str) -> str:
 
 
 def _from_base32(text: str) -> str:
-    """What ``text`` is in base 32, as far as whole bytes go."""
+    """The text that ``text`` encodes in base 32, as far as whole bytes go."""
     text = text[: len(text) - _BASE32_TOO_MANY[len(text) % 8]].upper()
     return _plain_text(b32decode(text + "=" * (-len(text) % 8)))
 

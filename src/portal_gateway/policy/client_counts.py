@@ -1,4 +1,4 @@
-"""How many of something each client has, and who has the most: what is scarce is taken from those.
+"""Counts of something for each client, and the client that has the most.
 
 Each step is of constant cost, however many clients there are.
 """
@@ -25,7 +25,7 @@ class ClientCounts:
         return len(self._counts)
 
     def of(self, client: str) -> int:
-        """How many ``client`` has."""
+        """The count of ``client``."""
         return self._counts.get(client, 0)
 
     def heaviest(self) -> str:

@@ -32,11 +32,11 @@ class FairLine(Generic[T]):
         self._waiting = 0
 
     def __len__(self) -> int:
-        """How many wait."""
+        """The number of items that wait."""
         return self._waiting
 
     def waiting_of(self, client: str) -> int:
-        """How many wait for ``client``."""
+        """The number of items that wait for ``client``."""
         return self._counts.of(client)
 
     def add(self, client: str, item: T) -> T | None:

@@ -36,7 +36,7 @@ _MAY_CLIMB = re.compile(rb"\.\.|%2e|\.%", re.IGNORECASE)
 """What every path that climbs must hold; most paths do not, and are not looked at any closer."""
 
 _READ_AGAIN = re.compile(rb"%(?:25|[c-f][0-9a-f]|(?![0-9a-f]{2}))|[\x80-\xff]", re.IGNORECASE)
-"""What every path holds that a second decoding changes, or a normalisation of Unicode."""
+"""Parts, one of which is in every path that a second decoding or a normalisation changes."""
 
 _ROUNDS = 4
 """Decodings after the first. A path that could be decoded further is refused: no client writes one,

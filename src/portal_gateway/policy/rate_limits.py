@@ -151,7 +151,7 @@ class _LeaseLimits:
         self.any = bool(self._limits)
 
     def of(self, names: tuple[str, ...], *, hides_names: bool) -> tuple[str, Limit | None]:
-        """What its requests are counted under, and the limit."""
+        """The name that a lease's requests are counted under, and the limit."""
         index = self._index
         found = index.exact(names) if hides_names else index.most_specific(names)
         if found or not hides_names:

@@ -73,7 +73,7 @@ _AMBIGUOUS: Final = (
 
 _MOST_REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 64
-"""How many harmless names are remembered, and of how many bytes each, some 400 KiB in all: a
+"""The number of harmless names that are remembered, and the bytes of one, 400 KiB in all: a
 thousand of them are registered, and clients know a few hundred. Others are judged each time."""
 
 _harmless: Final[set[bytes]] = set()

@@ -367,7 +367,7 @@ class UpstreamExchange:
             self._sink_failed()
 
     def _sink_failed(self) -> None:
-        """Who asked raised an exception: end the exchange, which is all that is to suffer for it.
+        """End the exchange whose sink raised an exception; nothing else is to suffer for it.
 
         This is the one place for exceptions out of a response's delivery. Behind the end of a
         response the connection carries another exchange already, perhaps.

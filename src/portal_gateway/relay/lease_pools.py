@@ -20,7 +20,7 @@ something goes to the end, so that the next search finds others."""
 
 
 class PoolFigures(NamedTuple):
-    """What there is to measure of pools; the last five count what there was.
+    """Measurements of pools; the last five count what there was.
 
     ``given_up`` counts pools that went, with idle connections, for others: see `MAX_POOLS`.
     """

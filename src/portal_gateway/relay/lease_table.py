@@ -36,7 +36,7 @@ _NONE = ConfiguredNames()
 
 
 class LeaseTable:
-    """What each name means, by an index over one answer and the names of a configuration.
+    """The meaning of each name, by an index over one answer and the names of a configuration.
 
     ``usurped`` maps each pinned name that another identity has in the very same letters, while the
     pinned one is not listed, to the id of a holder.

@@ -22,8 +22,8 @@ __all__ = ["HTTPRelay", "HTTPRelayURL", "origin_endpoint"]
 _MAX_HOST_NAME = 253  # RFC 1035 section 2.3.4, without the root's label
 
 _SEGMENT_SAFE = "!$&'()*,=:@-._~"
-"""What may stand as it is in a path segment (RFC 3986 section 3.3). Names with ``;`` or ``+`` are
-not sent."""
+"""Characters that stay as they are in a path segment (RFC 3986 section 3.3). Names with ``;`` or
+``+`` are not sent."""
 
 
 def origin_endpoint(

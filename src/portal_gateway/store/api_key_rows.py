@@ -145,7 +145,7 @@ def insert_key(connection: Connection, key: StoredKey, digest: bytes) -> None:
 def find_secrets(
     connection: Connection, digests: Sequence[bytes]
 ) -> dict[bytes, FoundKey | UnreadableKey]:
-    """Whose secrets these are the SHA-256 of; those that nobody has are not among them."""
+    """The keys whose secrets have these SHA-256; a digest that no key has is left out."""
     rows = connection.execute(
         select(*API_KEYS.c, API_KEY_SECRETS.c.good_until, API_KEY_SECRETS.c.digest)
         .join(API_KEY_SECRETS)

@@ -49,7 +49,7 @@ class ExternalAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """Who is asked; ``ca_file`` holds who may vouch for its own HTTPS.
+    """The authority that is asked; ``ca_file`` holds who may vouch for its own HTTPS.
 
     The ``directory_url`` may have a secret in its query.
     """

@@ -30,7 +30,7 @@ from hpack.table import HeaderTable
 __all__ = ["FIELD_OVERHEAD", "HeaderDecoder", "HeaderEncoder"]
 
 FIELD_OVERHEAD: Final = 32
-"""What each field counts for besides its bytes (RFC 7541 section 4.1, RFC 9113 section 6.5.2)."""
+"""Bytes that a field counts for besides its own (RFC 7541 section 4.1, RFC 9113 section 6.5.2)."""
 
 _TABLE_SIZE: Final = 4096
 """Bytes of a dynamic table, unless a setting says otherwise (RFC 9113 section 6.5.2); also the most
@@ -52,7 +52,7 @@ _FIRST_DYNAMIC: Final = len(_STATIC) + 1
 _STATIC_FIELDS: Final[dict[tuple[bytes, bytes], bytes]] = {
     field: bytes([0x80 | index]) for index, field in enumerate(_STATIC, 1)
 }
-"""How each field of the static table is encoded."""
+"""The encoding of each field of the static table."""
 
 _STATIC_NAMES: Final[dict[bytes, int]] = {
     name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))

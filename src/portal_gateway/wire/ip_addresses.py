@@ -47,7 +47,7 @@ _ABOVE_IPV4 = 2**32
 _MAPPED_BITS = 96
 
 _MAPPED_PREFIX = "::ffff:"
-"""How the system writes the beginning of a mapped address."""
+"""The beginning of a mapped address, as the system writes it."""
 
 _HOST_BITS = 64
 """Bits of an IPv6 address that a client has to itself at least (RFC 4291 section 2.5.1)."""

@@ -31,7 +31,7 @@ _INVISIBLE = re.compile(
 """Default_Ignorable_Code_Point (Unicode 15, section 5.21): what is drawn as nothing."""
 
 _READ_AGAIN = re.compile(r"[%+/\\;?#]")
-"""What ends a path segment or means something else once a segment is decoded again."""
+"""Characters that end a path segment or mean something else once a segment is decoded again."""
 
 _MOST_MARKS = 30
 """Combining marks in a row that are put in order (UAX #15, section 13, Stream-Safe Text Format).

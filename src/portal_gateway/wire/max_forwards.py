@@ -18,7 +18,7 @@ class BadMaxForwards(HTTPSyntaxError):
 
 
 def remaining_forwards(values: Sequence[bytes]) -> int | None:
-    """How many more recipients may forward the request, by the values of its field.
+    """The number of recipients that may still forward the request, by the values of its field.
 
     ``None`` is without a limit. Raises `BadMaxForwards` where two recipients could count
     differently.

@@ -51,7 +51,7 @@ class BadProxyHeader(Exception):
 
 
 class ProxyHeader(NamedTuple):
-    """What a header says, and its length in bytes.
+    """The addresses in a header, and its length in bytes.
 
     ``source`` and ``destination`` are address and port, both ``None`` where it names none.
     ``unix`` says that the client came to the balancer by a UNIX socket.

@@ -95,7 +95,7 @@ class ListedLease:
 
 @dataclass(frozen=True, slots=True)
 class RelayInfo:
-    """What a relay says about itself, and the leases it holds, in its order.
+    """A relay's description of itself, and the leases it holds, in its order.
 
     ``skipped`` counts the elements that were left out: with an invalid identity, invalid UTF-8 or a
     text above its bound, and those after the first ``MAX_DIRECTORY_LEASES``. What comes after

@@ -31,7 +31,7 @@ _KNOWN_TO_LEASES: Final = re.compile(
 ``X-Amz-Checksum-CRC32C``, ``X-Goog-Hash``), and what gRPC ends with."""
 
 _GUARDED: Final = re.compile(rb"x-forwarded|mcp-|sec-|proxy-|x-portal-")
-"""How no field begins that may be in a request's trailers, whatever else it is called."""
+"""Beginnings of names that no request trailer may have, whatever follows."""
 
 _HEADER_FIELDS: Final = frozenset(
     b"""
