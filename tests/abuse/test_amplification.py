@@ -26,7 +26,7 @@ PART = {
 }
 """How much of what an abuse sends is sent here, where that is not all of it."""
 
-LONGEST = 8.0
+LONGEST = 30.0
 """Seconds of one abuse."""
 
 

@@ -24,8 +24,11 @@ _LONG = 0.01
 """Seconds of one call above which two are enough."""
 
 _CACHES = 16.0
-"""Growth that is looked at once more with a quarter of the input: where others use the machine's
-caches too, linear work on many small objects comes to 14."""
+"""Growth that is looked at again with less input: where others use the machine's caches too, linear
+work on many small objects comes to 14."""
+
+_PARTS = (1, 4, 16)
+"""What the input is divided by, as long as the growth may be that of the caches."""
 
 _TRIES = 10
 """Others use the machine too: the least measurement of a size counts, until it is enough."""
@@ -72,14 +75,16 @@ def growth(row: Row, tries: int = 1) -> tuple[float, list[float]]:
 
 def check(row: Row) -> None:
     """Fail where the row's growth is above `GROWTH`, and that is not the caches' doing."""
-    most, times = growth(row, _TRIES)
-    if GROWTH < most <= _CACHES:
-        # Less fits into what of the caches is left here, and the growth of work remains.
-        row = row._replace(sizes=tuple(size // 4 for size in row.sizes))
-        most, times = growth(row, _TRIES)
-    if most > GROWTH:
-        told = " ".join(f"{1e6 * each:.0f}" for each in times)
-        raise AssertionError(f"{row}: microseconds at {row.sizes}: {told}")
+    told = []
+    for part in _PARTS:
+        sizes = tuple(size // part for size in row.sizes)
+        most, times = growth(row._replace(sizes=sizes), _TRIES)
+        if most <= GROWTH:
+            return
+        told.append(f"{sizes}: " + " ".join(f"{1e6 * each:.0f}" for each in times))
+        if most > _CACHES:
+            break
+    raise AssertionError(f"{row}: microseconds at " + "; at ".join(told))
 
 
 def _seconds(call: Callable[[Any], object], given: Any) -> float:
