@@ -52,10 +52,11 @@ class Exchange:
     it was sent. Times are seconds of the reactor's monotonic clock; byte counts are of bodies, as
     carried on the client's side. ``client_address`` is the peer's, or where that is a trusted proxy
     the one that ``passage`` begins with; ``is_from_proxy`` says that the peer is a trusted proxy,
-    whether it told a passage or not. ``lease`` is what the client calls the lease until it is
-    looked up, and then what it is called (``lease_is_known``); ``lease_names`` are all that rules
-    may know it by, its id among them where it is known, and ``hides_names`` says that it may have
-    others. ``lease_prefix`` is the part of the raw path by which the client addresses the lease,
+    whether it told a passage or not. ``has_odd_fields`` says that some of the header's fields may
+    not be a client's to send. ``lease`` is what the client calls the lease until it is looked up,
+    and then what it is called (``lease_is_known``); ``lease_names`` are all that rules may know it
+    by, its id among them where it is known, and ``hides_names`` says that it may have others.
+    ``lease_prefix`` is the part of the raw path by which the client addresses the lease,
     without its last slash; ``upstream_target`` what the lease gets as its request target, ``None``
     where that slash is missing. ``is_secure`` (the request came over TLS) and ``is_websocket`` (it
     asks for one) are known from the first guard on. ``only_reads`` says that the body is a call of
@@ -67,6 +68,7 @@ class Exchange:
     sent_fields: dict[bytes, bytes] | None = None
     passage: Passage | None = None
     is_from_proxy: bool = False
+    has_odd_fields: bool = False
     is_secure: bool = False
     is_websocket: bool = False
     only_reads: bool = False

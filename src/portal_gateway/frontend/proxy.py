@@ -17,7 +17,7 @@ from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import ResponseStream
 from portal_gateway.policy.credentials import strip_credentials
 from portal_gateway.policy.origin_policies import NEVER_PASSED, ORIGIN_WIDE
-from portal_gateway.policy.request_fields import are_harmless, without_claims
+from portal_gateway.policy.request_fields import without_claims
 from portal_gateway.policy.rewriting import REWRITTEN, LeaseView, cookie_of_host
 from portal_gateway.relay.http_client import UpstreamExchange
 from portal_gateway.relay.request_body import BodyFraming
@@ -344,7 +344,7 @@ def upstream_fields(request: Request, upstream_host: bytes | None = None) -> Hea
     exchange = request.exchange
     head = request.head
     headers = head.headers
-    if not are_harmless(head.index):
+    if exchange.has_odd_fields:
         headers = without_claims(headers, trusted=exchange.is_from_proxy)
     via = b""
     host = b""

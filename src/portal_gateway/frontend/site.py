@@ -324,6 +324,7 @@ class Site:
         if self._proxies is not None:
             self._look_past(self._proxies, request)
         if not are_harmless(request.head.index):
+            request.exchange.has_odd_fields = True
             self._drop_underscores(request)
         if request.uri == b"*":
             # Asked of the server as such: a way to probe it (RFC 9110 section 9.3.7).

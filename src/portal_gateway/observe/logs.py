@@ -20,6 +20,7 @@ from portal_gateway.observe.masking import (
     masked,
     masked_query,
     sent_secrets,
+    without_each,
     without_secrets,
 )
 
@@ -174,11 +175,13 @@ class Log:
             return
         sent = exchange.sent_fields
         secrets = sent_secrets(sent) if sent else []
-        path = _shown(exchange.path, secrets)
+        shown = without_each(
+            [exchange.path, exchange.method, exchange.lease or "", exchange.user_agent], secrets
+        )
         if self._query and exchange.query:
             query = masked_query(exchange.query)
-            path = f"{path}?{without_secrets(query, secrets) if secrets else query}"
-        line = _access_json(exchange, path, secrets, self._now(), level)
+            shown[0] += f"?{without_secrets(query, secrets) if secrets else query}"
+        line = _access_json(exchange, shown, self._now(), level)
         self._write_line(line if self._is_json else self._format(json.loads(line)))
 
     def _now(self) -> str:
@@ -228,28 +231,27 @@ def _message(event: LogEvent, failure: Failure | None) -> str:
     return str(event.get("why") or "Unhandled error")
 
 
-def _shown(text: str, secrets: list[str]) -> str:
-    return without_secrets(text, secrets) if secrets else masked(text)
+def _access_json(exchange: Exchange, shown: list[str], now: str, level: str) -> str:
+    """The fields of feature 3.2 in their order, and some of ours.
 
-
-def _access_json(exchange: Exchange, path: str, secrets: list[str], now: str, level: str) -> str:
-    """The fields of feature 3.2 in their order, and some of ours, without ``secrets``.
+    ``shown`` has path, method, lease and user agent, without secrets.
 
     One template: each request has such a line, and ``json.dumps`` costs five times as much.
     """
     finished = exchange.started if exchange.finished is None else exchange.finished
-    caller, lease = exchange.caller, exchange.lease
+    caller = exchange.caller
+    path, method, lease, user_agent = shown
     error = "" if exchange.error is None else f', "error": {quoted(exchange.error)}'
     return (
         f'{{"timestamp": "{now}", "level": "{level}", "message": '
         f'"{"request_aborted" if exchange.aborted else "request_completed"}", '
         f'"request_id": {quoted(exchange.request_id)}, '
-        f'"method": {quoted(_shown(exchange.method, secrets))}, '
+        f'"method": {quoted(method)}, '
         f'"path": {quoted(path)}, "status": {exchange.status}, '
         f'"duration_ms": {(finished - exchange.started) * 1000:.1f}, '
-        f'"lease_id": {"null" if lease is None else quoted(_shown(lease, secrets))}, '
+        f'"lease_id": {"null" if exchange.lease is None else quoted(lease)}, '
         f'"api_key_id": {"null" if caller is None else quoted(masked(caller.key_id))}, '
         f'"client_ip": {quoted(exchange.client_address)}, '
-        f'"user_agent": {quoted(_shown(exchange.user_agent, secrets))}, '
+        f'"user_agent": {quoted(user_agent)}, '
         f'"bytes_in": {exchange.bytes_in}, "bytes_out": {exchange.bytes_out}{error}}}\n'
     )

@@ -13,13 +13,13 @@ a few searches. Whatever is done beyond takes time that is linear in the length 
 import re
 from base64 import b32decode, b64decode
 from binascii import Error as NotBase64
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
 
 from portal_gateway.config.secret_looks import SECRET_LOOK
 
-__all__ = ["MASK", "masked", "masked_query", "sent_secrets", "without_secrets"]
+__all__ = ["MASK", "masked", "masked_query", "sent_secrets", "without_each", "without_secrets"]
 
 MASK: Final = "***"
 
@@ -85,9 +85,9 @@ _MOST_SECRETS: Final = 8
 """Credentials of one request that are searched for. Each is searched for by itself, and a header
 has room for thousands. A request has one credential, in up to four places."""
 
-_LOOKS: Final = (b"sk_live_", b"eyJ")
+_KEY_LOOK: Final = b"sk_live_"
 
-_BEARER_LOOKS: Final = tuple(b"Bearer " + look for look in _LOOKS)
+_TOKEN_LOOK: Final = b"eyJ"
 
 _AUTHORIZATIONS: Final = (b"authorization", b"proxy-authorization")
 
@@ -109,7 +109,7 @@ def masked(text: str) -> str:
     if text in _plain:
         return text
     if _may_be_encoded(text):
-        found = without_secrets(text, ())
+        found = without_secrets(text, [])
     elif _may_have_look(text):
         found = SECRET_LOOK.sub(MASK, text)
     else:
@@ -125,7 +125,12 @@ def _remember(texts: set[str], text: str) -> None:
     texts.add(text)
 
 
-def without_secrets(text: str, secrets: Collection[str]) -> str:
+def without_each(texts: list[str], secrets: list[str]) -> list[str]:
+    """All ``texts`` masked, and without the ``secrets``. The log asks it once for each request."""
+    return [without_secrets(text, secrets) if secrets else masked(text) for text in texts]
+
+
+def without_secrets(text: str, secrets: list[str]) -> str:
     """``text`` masked, and without the ``secrets``, in any encoding, whatever they look like.
 
     Where an encoded secret is, the whole segment of a path is masked, or the whole text. More than
@@ -143,7 +148,7 @@ def without_secrets(text: str, secrets: Collection[str]) -> str:
     return found
 
 
-def _without_secrets(text: str, secrets: Collection[str]) -> str:
+def _without_secrets(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, MASK)
@@ -163,7 +168,7 @@ def masked_query(query: str) -> str:
     return "&".join(map(_masked_parameter, query.split("&")))
 
 
-def sent_secrets(fields: Mapping[bytes, bytes]) -> list[str]:
+def sent_secrets(fields: dict[bytes, bytes]) -> list[str]:
     """The credentials among the fields of a request that have no look of their own.
 
     ``fields`` are by their names in lower case. A credential is the key, the token or the password,
@@ -171,19 +176,24 @@ def sent_secrets(fields: Mapping[bytes, bytes]) -> list[str]:
     """
     found: list[str] = []
     key = fields.get(b"x-api-key")
-    if key is not None and not key.startswith(_LOOKS):
+    if key is not None and not _has_look(key):
         found.append(key.decode("latin-1").strip(" \t"))
     for name in _AUTHORIZATIONS:
         value = fields.get(name)
-        if value is not None and not value.startswith(_BEARER_LOOKS):
+        if value is not None and not (value[:7] == b"Bearer " and _has_look(value[7:])):
             found += _of_authorization(value.decode("latin-1"))
     offered = fields.get(b"sec-websocket-protocol")
     if offered is not None and _KEY_PROTOCOL in offered:
         members = [member.strip(" \t") for member in offered.decode("latin-1").split(",")]
         found += [m.partition(".")[2] for m in members if m.startswith(_KEY_PROTOCOL.decode())]
-    if not found:
-        return found
-    return [secret for secret in dict.fromkeys(found) if len(secret) >= _LEAST_SECRET]
+    if len(found) > 1:
+        found = list(dict.fromkeys(found))
+    return [secret for secret in found if len(secret) >= _LEAST_SECRET]
+
+
+def _has_look(credential: bytes) -> bool:
+    # Of `bytes.startswith` a call costs four slices.
+    return credential[:8] == _KEY_LOOK or credential[:3] == _TOKEN_LOOK
 
 
 def _of_authorization(value: str) -> Iterator[str]:
@@ -221,7 +231,7 @@ def _may_be_encoded(text: str) -> bool:
     )
 
 
-def _hides_secret(text: str, secrets: Collection[str]) -> bool:
+def _hides_secret(text: str, secrets: list[str]) -> bool:
     """Whether a secret can be decoded from ``text``."""
     decoded = _decoded(text)
     if _has_secret(decoded, secrets) or _ENCODED_CHARACTER.search(decoded) is not None:
@@ -235,7 +245,7 @@ def _hides_secret(text: str, secrets: Collection[str]) -> bool:
     return False
 
 
-def _has_secret(text: str, secrets: Collection[str]) -> bool:
+def _has_secret(text: str, secrets: list[str]) -> bool:
     for secret in secrets:
         if secret in text:
             return True

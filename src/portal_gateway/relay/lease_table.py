@@ -34,6 +34,9 @@ __all__ = ["LeaseTable"]
 
 _NONE = ConfiguredNames()
 
+_MOST_FOUND = 4096
+"""Names whose lease is remembered: each lease can be asked for by its name in any case."""
+
 
 class LeaseTable:
     """The meaning of each name, by an index over one answer and the names of a configuration.
@@ -42,12 +45,13 @@ class LeaseTable:
     pinned one is not listed, to the id of a holder.
     """
 
-    __slots__ = ("_configured", "_names", "index", "usurped")
+    __slots__ = ("_configured", "_found", "_names", "index", "usurped")
 
     def __init__(self, index: LeaseIndex, configured: ConfiguredNames = _NONE) -> None:
         self.index = index
         self._configured = configured
         self._names: dict[str, tuple[str, ...]] = {}
+        self._found: dict[str, ListedLease] = {}
         self.usurped = {
             name: holder
             for name, lease_id in configured.pins.items()
@@ -60,6 +64,14 @@ class LeaseTable:
 
     def find(self, name: str) -> ListedLease | None:
         """The one lease that ``name`` means, or ``None``. A few dictionary look-ups."""
+        lease = self._found.get(name)
+        if lease is None:
+            lease = self._find(name)
+            if lease is not None and len(self._found) < _MOST_FOUND:
+                self._found[name] = lease
+        return lease
+
+    def _find(self, name: str) -> ListedLease | None:
         by_id = self.index.by_id
         meaning = self._configured.get(name)
         if meaning is not None:

@@ -112,6 +112,7 @@ class Router:
         """
         self._leases = dict(leases or {})
         self._configured = ConfiguredNames(others=(*self._leases, *origins))
+        self._spelled = lru_cache(maxsize=_MOST_KNOWN)(self._configured.spelled)
         self._pinned: dict[str, list[str]] = {}
         for name, section in self._leases.items():
             if section.identity is not None:
@@ -155,7 +156,7 @@ class Router:
         origin = self._origins.get(lease)
         if origin is not None:
             return origin
-        asked, spelled = lease, self._configured.spelled(lease)
+        asked, spelled = lease, self._spelled(lease)
         if spelled is None:
             return fail(fault("lease_not_found", "the name is too much like a configured one"))
         lease = spelled
@@ -183,7 +184,7 @@ class Router:
 
     def _find_section(self, names: tuple[str, ...]) -> LeaseSection | None:
         """What is configured for a lease under one of its names, if anything is."""
-        found = (self._configured.spelled(name) for name in names)
+        found = (self._spelled(name) for name in names)
         return next((self._leases[name] for name in found if name in self._leases), None)
 
     def _find_by_http(self, lease: str) -> Route | Deferred[Route]:
