@@ -97,3 +97,43 @@ def test_it_is_as_many_lines_served_in_turn(steps, most):
                 lines[step].append((step, number))
         assert len(line) == sum(map(len, lines.values())) <= places
         assert all(line.waiting_of(client) == len(lines[client]) for client in range(6))
+
+
+def test_who_waits_no_more_gives_the_place_back():
+    line = FairLine(4, 3)
+    for item in ("a0", "a1", "a2", "b0"):
+        line.add(item[0], item)
+    assert line.discard("a", "a1")
+    assert not line.discard("a", "a1")
+    assert not line.discard("x", "x0")
+    assert (len(line), line.waiting_of("a")) == (3, 2)
+    assert line.add("a", "a3") is None
+    assert line.discard("b", "b0")
+    assert taken(line) == ["a0", "a2", "a3"]
+    # A client of which nothing waits has no turn, and comes behind the others.
+    line.add("a", "a4")
+    line.add("b", "b1")
+    line.discard("a", "a4")
+    line.add("a", "a5")
+    assert taken(line) == ["b1", "a5"]
+
+
+def test_a_client_that_is_held_has_no_turn():
+    line = FairLine(10, 5)
+    for item in ("a0", "a1", "b0"):
+        line.add(item[0], item)
+    line.hold("a")
+    line.hold("c")
+    line.add("c", "c0")
+    assert taken(line) == ["b0"]
+    assert (len(line), line.waiting_of("a"), line.waiting_of("c")) == (3, 2, 1)
+    line.add("a", "a2")
+    line.add("b", "b1")
+    line.release("a")
+    line.release("b")
+    assert taken(line) == ["b1", "a0", "a1", "a2"]
+    line.discard("c", "c0")
+    line.release("c")
+    assert line.take() is None
+    line.add("c", "c1")
+    assert taken(line) == ["c1"]
