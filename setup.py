@@ -23,9 +23,9 @@ COMPILED = {
         "scopes security_headers token_bucket websocket_opening"
     ),
     "relay": (
-        "connection delivery dials direct_events http_client http_connection outbox pool producing "
-        "record_memory request_body secure_stream send_buffer stream_protocol substream "
-        "transport_buffers tunnel turn_writes websocket_frames"
+        "connection delivery dials direct_events http_client http_connection idle_connections "
+        "outbox pool producing record_memory request_body secure_stream send_buffer "
+        "stream_protocol substream transport_buffers tunnel turn_writes websocket_frames"
     ),
     "wire": (
         "forwarded handshake http1_head http1_request http1_response http1_response_head "

@@ -30,6 +30,7 @@ from portal_gateway.frontend.readings import (
     of_databases,
     of_limits,
     of_log,
+    of_lookups,
     of_quotas,
     of_redis,
     of_relays,
@@ -47,6 +48,7 @@ from portal_gateway.observe.log_queue import LogQueue
 from portal_gateway.observe.logs import Log
 from portal_gateway.observe.request_ids import request_id
 from portal_gateway.observe.worker_files import WorkerFiles
+from portal_gateway.policy.fair_line import FairLine
 from portal_gateway.policy.local_hosts import configured_hosts
 from portal_gateway.policy.security_headers import SecurityHeaders
 from portal_gateway.relay.direct_events import pass_events_directly
@@ -113,7 +115,7 @@ class Gateway(MultiService):
         self._watchdog = Watchdog(reactor, self.notifier)
         self._sockets = sockets or ListeningSockets(reuse_port=config.gateway.reuse_port)
         self._config = config
-        self.upstreams = Upstreams(reactor)
+        self.upstreams = Upstreams(reactor, FairLine)
         self.sources = Sources(reactor, wall_clock, threads)
         self.certificate: AutoCertificate | None = None
         tls = config.gateway.tls
@@ -125,6 +127,7 @@ class Gateway(MultiService):
         if workers is not None:
             self._measured.share(workers)
         self._measured.read(of_relays, lambda: self.upstreams.router)
+        self._measured.read(of_lookups, lambda: self.upstreams.lookups)
         self._measured.read(of_limits, lambda: self.sources.tables)
         self._measured.read(of_redis, lambda: self.sources.now.redis)
         self._measured.read(of_databases, lambda: self.sources.databases)

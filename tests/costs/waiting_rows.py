@@ -17,7 +17,9 @@ from portal_gateway.policy.fair_line import FairLine
 from portal_gateway.policy.jwt_table import TokenTable
 from portal_gateway.policy.quota_table import QuotaTable
 from portal_gateway.relay.http_client import BodyFraming
-from portal_gateway.relay.http_connection import ClosingConnections
+from portal_gateway.relay.http_connection import ClosingConnections, UpstreamConnection
+from portal_gateway.relay.idle_connections import SharedIdle
+from portal_gateway.relay.lookups import Lookups
 from portal_gateway.relay.pool import Pool, PoolLimits
 from portal_gateway.relay.slices import in_slices
 from portal_gateway.relay.waiting_requests import WaitingRequests
@@ -74,6 +76,51 @@ def wait_in_line(count):
         line.add(f"c{item}", item)
     while line.take() is not None:
         pass
+
+
+def leave_the_line(count):
+    """All of one client leave, the last one first, and come again, held and released each time."""
+    line = FairLine(count, count)
+    for item in range(count):
+        line.add("one", item)
+    for item in reversed(range(1, count)):
+        line.discard("one", item)
+        line.hold("one")
+        line.add("another", item)
+        line.release("one")
+
+
+def look_up_names(*, leave):
+    """Made-up names of several askers, which leave or wait for their turn."""
+
+    def call(count):
+        receivers = []
+        resolver = SimpleNamespace(
+            resolveHostName=lambda receiver, *_, **__: receivers.append(receiver)
+        )
+        lookups = Lookups(SimpleNamespace(nameResolver=resolver), FairLine)
+        for each in range(count):
+            waiter = lookups.look_up(f"n{each}.example", 80, f"k{each % 7}")
+            waiter.addErrback(lambda _failure: None)
+            if leave:
+                waiter.cancel()
+        while receivers:
+            receivers.pop().resolutionComplete()
+
+    return call
+
+
+def keep_idle(count):
+    """Each connection is idle, beside as many as there may be, and every second one is used."""
+    clock = Clock()
+    shared = SharedIdle(count // 2)
+    owner = SimpleNamespace(clock=clock, end_idle=lambda _connection: None)
+    for number in range(count):
+        connection = UpstreamConnection(owner)
+        shared.add(connection, owner, clock.seconds())
+        if number % 2:
+            shared.forget(connection)
+    clock.advance(2)
 
 
 def crowd_out(count):
@@ -177,6 +224,10 @@ CLIENTS = [
     Row("policy.client_counts", "from who has most", number, take_from_the_heaviest, COUNTS),
     Row("policy.fair_line", "a line that one has filled", number, wait_in_line, COUNTS),
     Row("policy.fair_line", "lines that lose their last", number, crowd_out, COUNTS),
+    Row("policy.fair_line", "those who wait leave", number, leave_the_line, COUNTS),
+    Row("relay.lookups", "made-up names", number, look_up_names(leave=False), COUNTS),
+    Row("relay.lookups", "names that nobody waits for", number, look_up_names(leave=True), COUNTS),
+    Row("relay.idle_connections", "too many of them", number, keep_idle, COUNTS),
     *(
         Row(
             "frontend.key_questions",

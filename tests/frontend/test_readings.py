@@ -8,6 +8,7 @@ from portal_gateway.frontend.readings import (
     MOST_RELAYS,
     of_certificate,
     of_databases,
+    of_lookups,
     of_redis,
     of_relays,
     of_stored_keys,
@@ -42,7 +43,7 @@ def relay(name, *, up=True, round_trip=None, leases=0, unasked=0):
 
 
 def router(*relays):
-    return SimpleNamespace(relays=relays, pool_figures=PoolFigures(1, 2, 3, 4, 5, 6, 7, 8))
+    return SimpleNamespace(relays=relays, pool_figures=PoolFigures(1, 2, 3, 4, 5, 6, 7, 8, 9, 10))
 
 
 def test_relays_are_told_with_their_round_trips_and_leases():
@@ -59,6 +60,8 @@ def test_relays_are_told_with_their_round_trips_and_leases():
     assert found["relay_losses_total", "yamux_fault"] == 4
     pool = [found["pool_connections", state] for state in ("idle", "active", "dialling")]
     assert pool == [1, 2, 3]
+    assert found["limit_hits_total", "lease_pools"] == 9
+    assert found["limit_hits_total", "idle_connections"] == 10
     assert found["pool_queued_requests",] == 4
     assert [found[f"pool_{what}_total",] for what in ("dials", "reuses", "retries")] == [5, 6, 7]
 
@@ -72,6 +75,11 @@ def test_relays_at_one_place_and_those_above_the_bound_are_told_together():
     assert found["leases", "_other"] == 10
     assert found["relay_up", "_other"] == 0
     assert found["relay_round_trip_seconds", "_other"] == 9
+
+
+def test_look_ups_that_were_refused_are_told():
+    found = told(of_lookups(SimpleNamespace(refused=3)))
+    assert found == {("limit_hits_total", "lookups"): 3}
 
 
 def test_redis_is_told():

@@ -208,7 +208,10 @@ class PoolMachine(RuleBasedStateMachine):
     def bounds(self):
         pool = self.bench.pool
         kept_until = pool.clock.seconds() + LIMITS["idle_timeout"] - SURPLUS_TIME - 0.01
-        assert sum(deadline < kept_until for deadline in pool._idle.values()) <= LIMITS["max_idle"]
+        assert (
+            sum(deadline < kept_until for deadline in pool._idle._due.values())
+            <= LIMITS["max_idle"]
+        )
         assert pool.idle + pool.active + pool.dialling <= LIMITS["max_active"]
         # Those that a busy lease refused come back to the queue on top of its bound.
         assert pool.queued <= LIMITS["max_queue"] + LIMITS["max_active"]

@@ -51,6 +51,9 @@ class FakePool:
     def close(self):
         self.closed = True
 
+    def share_idle(self, shared):
+        self.shared = shared
+
 
 def listed(name):
     return ListedLease(Credential.generate().identity.id, name, 2**31, ("http/1.1",))

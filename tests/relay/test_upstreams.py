@@ -3,6 +3,7 @@
 import pytest
 
 from portal_gateway.config.loading import load_config_text
+from portal_gateway.policy.fair_line import FairLine
 from portal_gateway.relay.credential_file import CredentialFileError
 from portal_gateway.relay.retirement import LOOK_EVERY
 from portal_gateway.relay.session import State
@@ -22,7 +23,7 @@ class World:
     def __init__(self, directory):
         self.reactor = MemoryReactor()
         self.directory = directory
-        self.upstreams = Upstreams(self.reactor)
+        self.upstreams = Upstreams(self.reactor, FairLine)
         self.use(RELAYS)
         self.upstreams.start()
 

@@ -133,7 +133,11 @@ class Carriage:
         request.on_withdrawal = self._withdrawn
         target = route.base + self._target if route.base else self._target
         fields = self._fields_up(route)
-        self._upstream = route.pool.request(head.method, target, fields, self, body=framing)
+        caller = request.exchange.caller
+        asker = "" if caller is None else caller.key_id
+        self._upstream = route.pool.request(
+            head.method, target, fields, self, body=framing, asker=asker
+        )
         if request.has_body and not self._over:
             request.read_body(self)
 

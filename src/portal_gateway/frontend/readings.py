@@ -11,6 +11,7 @@ from portal_gateway.observe.logs import Log
 from portal_gateway.observe.reload_results import ReloadResults
 from portal_gateway.observe.tallies import OTHER
 from portal_gateway.policy.rate_limits import Tables
+from portal_gateway.relay.lookups import Lookups
 from portal_gateway.relay.lost import Loss
 from portal_gateway.relay.router import Relay, Router
 from portal_gateway.relay.session import State
@@ -28,6 +29,7 @@ __all__ = [
     "of_databases",
     "of_limits",
     "of_log",
+    "of_lookups",
     "of_quotas",
     "of_redis",
     "of_relays",
@@ -104,6 +106,12 @@ def of_relays(router: Router) -> Iterator[Reading]:
     yield Reading("portal_gateway_pool_retries_total", pools.retries)
     yield Reading("portal_gateway_limit_hits_total", pools.silences, ("lease_silence",))
     yield Reading("portal_gateway_limit_hits_total", pools.given_up, ("lease_pools",))
+    yield Reading("portal_gateway_limit_hits_total", pools.idle_ended, ("idle_connections",))
+
+
+def of_lookups(lookups: Lookups) -> Iterator[Reading]:
+    """The requests that found no place to wait for the look-up of a lease's host name."""
+    yield Reading("portal_gateway_limit_hits_total", lookups.refused, ("lookups",))
 
 
 def _of_relay(labels: tuple[str], relays: Sequence[Relay]) -> Iterator[Reading]:

@@ -114,7 +114,9 @@ class _WebSocketCarriage(Carriage):
         request.register_response_producer(self)
         request.on_withdrawal = self._withdrawn
         self._timer = self._clock.callLater(self._limits.open_timeout, self._time_is_up)
-        self._upstream = route.pool.upgrade(route.base + self._target, fields, self)
+        caller = request.exchange.caller
+        asker = "" if caller is None else caller.key_id
+        self._upstream = route.pool.upgrade(route.base + self._target, fields, self, asker=asker)
 
     def response_upgraded(self, head: ResponseHead, tunnel: Tunnel, data: bytes) -> None:
         """The lease answered 101: check it, then answer 101."""

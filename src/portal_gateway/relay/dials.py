@@ -51,8 +51,9 @@ class _Dial:
 class _ConnectionFactory(ClientFactory):
     noisy = False
 
-    def __init__(self, make_connection: Callable[[], UpstreamConnection]) -> None:
+    def __init__(self, make_connection: Callable[[], UpstreamConnection], asker: str) -> None:
         self._make_connection = make_connection
+        self.asker = asker
 
     def buildProtocol(self, addr: object) -> Any:  # noqa: ARG002 - Twisted's signature
         return self._make_connection()
@@ -61,6 +62,7 @@ class _ConnectionFactory(ClientFactory):
 class Dialler:
     """Dials one endpoint; ``total`` counts how often. Its length is the number of dials under way.
 
+    The factory that the endpoint gets says in ``asker`` who the connection is made for.
     Each dial may take ``limit`` seconds: the owner calls `expire`, no later than at `deadline`.
     """
 
@@ -73,7 +75,7 @@ class Dialler:
     ) -> None:
         self._owner = owner
         self._endpoint = endpoint
-        self._factory = _ConnectionFactory(make_connection)
+        self._make_connection = make_connection
         self._limit = limit
         # In plain dicts looking for the first costs the more, the more were taken from the front.
         self._dials: OrderedDict[_Dial, float] = OrderedDict()
@@ -96,7 +98,8 @@ class Dialler:
         self._dials[dial] = now + self._limit
         (self._waiting_fresh if exchange.fresh_only else self._waiting)[exchange] = dial
         self.total += 1
-        connecting = dial.connecting = maybeDeferred(lambda: self._endpoint.connect(self._factory))
+        factory = _ConnectionFactory(self._make_connection, exchange.asker)
+        connecting = dial.connecting = maybeDeferred(lambda: self._endpoint.connect(factory))
         connecting.addCallbacks(
             self._dialled, self._failed, callbackArgs=(dial,), errbackArgs=(dial,)
         )

@@ -158,11 +158,15 @@ class UpstreamExchange:
         "_sink",
         "_streams",
         "_upgrade_sink",
+        "asker",
         "attempts",
         "fresh_only",
         "reused",
         "waiting_since",
     )
+
+    asker: str
+    """Who asks, such as the id of a key; empty for nobody in particular."""
 
     attempts: int
     """Connections on which the request was sent: 0 while it waits, 2 after it was repeated."""
@@ -184,7 +188,10 @@ class UpstreamExchange:
         framing: BodyFraming,
         sink: ResponseSink,
         upgrade_sink: UpgradeSink | None = None,
+        *,
+        asker: str = "",
     ) -> None:
+        self.asker = asker
         self._owner = owner
         self._method = method
         self._head = head

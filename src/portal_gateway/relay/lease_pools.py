@@ -4,15 +4,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from portal_gateway.relay.idle_connections import MAX_IDLE, SharedIdle
 from portal_gateway.relay.pool import Pool, PoolLimits
 
 __all__ = ["MAX_POOLS", "LeasePools", "PoolFigures", "sum_of"]
 
 MAX_POOLS = 512
 """Pools kept per relay; then the one that was asked for longest ago goes for a new one, with its
-idle connections, if it carries nothing. So made-up names at a relay that has no list hold half of
-the 1,024 descriptors that systems commonly allow; a lease whose pool is gone costs its next request
-a dial."""
+idle connections, if it carries nothing. So made-up names at a relay that has no list hold no more;
+their connections are bounded by `MAX_IDLE`. A lease whose pool is gone costs its next request a
+dial."""
 
 _LOOKED_AT = 16
 """Pools, the oldest first, among which one that carries nothing is looked for. One that carries
@@ -20,9 +21,10 @@ something goes to the end, so that the next search finds others."""
 
 
 class PoolFigures(NamedTuple):
-    """Measurements of pools; the last five count what there was.
+    """Measurements of pools; the last six count what there was.
 
     ``given_up`` counts pools that went, with idle connections, for others: see `MAX_POOLS`.
+    ``idle_ended`` counts idle connections that went for others: see `MAX_IDLE`.
     """
 
     idle: int = 0
@@ -34,6 +36,7 @@ class PoolFigures(NamedTuple):
     retries: int = 0
     silences: int = 0
     given_up: int = 0
+    idle_ended: int = 0
 
     @classmethod
     def of(cls, pool: Pool) -> "PoolFigures":
@@ -63,11 +66,13 @@ class LeasePools:
         self._pools: OrderedDict[str, Pool] = OrderedDict()
         self._limits: PoolLimits | None = None
         self._gone = PoolFigures()
+        self._idle = SharedIdle()
 
     @property
     def figures(self) -> PoolFigures:
         """Those of all pools, with what was counted by those that are no more."""
-        return sum_of([self._gone, *map(PoolFigures.of, self._pools.values())])
+        gone = self._gone._replace(idle_ended=self._idle.ended)
+        return sum_of([gone, *map(PoolFigures.of, self._pools.values())])
 
     def get(self, key: str) -> Pool:
         """The pool of connections to a lease."""
@@ -78,6 +83,7 @@ class LeasePools:
         if len(self._pools) >= MAX_POOLS:
             self._give_up_one()
         pool = self._pools[key] = self._make_pool(key)
+        pool.share_idle(self._idle)
         if self._limits is not None:
             pool.use(self._limits)
         return pool
@@ -93,6 +99,7 @@ class LeasePools:
             self._limits = limits
             for pool in self._pools.values():
                 pool.use(limits)
+            self._idle.use(max(MAX_IDLE, limits.max_idle))
 
     def retire(self) -> None:
         """Close each connection as soon as it carries nothing."""

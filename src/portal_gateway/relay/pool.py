@@ -10,7 +10,6 @@ Nothing waits without a limit: a dial has `PoolLimits.connect_timeout`, a reques
 the pool does later it does in one delayed call, the tick.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -33,8 +32,8 @@ from portal_gateway.relay.http_connection import (
     MAX_CLOSING,
     ClosingConnections,
     UpstreamConnection,
-    expired,
 )
+from portal_gateway.relay.idle_connections import SURPLUS_TIME, IdleConnections, SharedIdle
 from portal_gateway.relay.waiting_requests import WaitingRequests
 from portal_gateway.wire.http1_writing import serialise_request
 
@@ -47,13 +46,6 @@ BUSY_PAUSE: Final = 1.0
 
 Until then only a connection that ends makes room. Other users of the lease may have gone meanwhile,
 so it is asked again afterwards.
-"""
-
-SURPLUS_TIME: Final = 1.0
-"""Seconds that connections beyond ``max_idle`` are kept.
-
-Under load more than ``max_idle`` come back at once, and are needed again within milliseconds. Each
-that is closed then costs a dial: over a relay four round trips and two signatures.
 """
 
 _TICK_SLACK: Final = 0.001
@@ -101,9 +93,7 @@ class Pool:
         self._dials = Dialler(
             self, endpoint, lambda: UpstreamConnection(self), limits.connect_timeout
         )
-        # In the order of their deadlines, since all are idle for the same time. In a plain dict
-        # looking for the first costs the more, the more were taken from the front.
-        self._idle: OrderedDict[UpstreamConnection, float] = OrderedDict()
+        self._idle = IdleConnections(self)
         self._closing = ClosingConnections()
         self._busy: set[UpstreamConnection] = set()
         self._queue = WaitingRequests()
@@ -161,12 +151,15 @@ class Pool:
         sink: ResponseSink,
         *,
         body: BodyFraming,
+        asker: str = "",
     ) -> UpstreamExchange:
         """Send a request; its body, if any, follows with `UpstreamExchange.write` and `end`.
 
         ``headers`` go out as they are, followed by the framing field of ``body``; they must not
-        hold ``Content-Length`` or ``Transfer-Encoding`` themselves. Before this returns, nothing of
-        ``sink`` is called but ``pause_request_body``; errors come later, to ``response_failed``.
+        hold ``Content-Length`` or ``Transfer-Encoding`` themselves. ``asker`` says who asks:
+        dials of different askers take turns where few may be under way (`Lookups`). Before this
+        returns, nothing of ``sink`` is called but ``pause_request_body``; errors come later, to
+        ``response_failed``.
 
         Raises `UnsafeField` for what cannot be written as one request head, and `ValueError` for
         ``CONNECT``, whose responses are not framed like others.
@@ -174,10 +167,15 @@ class Pool:
         if method == b"CONNECT":
             raise ValueError("a pooled connection cannot become a tunnel")
         head = serialise_request(method, target, [*headers, *body.fields])
-        return self._begin(UpstreamExchange(self, method, head, body, sink))
+        return self._begin(UpstreamExchange(self, method, head, body, sink, asker=asker))
 
     def upgrade(
-        self, target: bytes, headers: Sequence[tuple[bytes, bytes]], sink: UpgradeSink
+        self,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        sink: UpgradeSink,
+        *,
+        asker: str = "",
     ) -> UpstreamExchange:
         """Ask for another protocol with a GET (RFC 9110 section 7.8); ``headers`` say for which.
 
@@ -185,14 +183,14 @@ class Pool:
         ``sink`` gets, and counts as active until that ends.
         """
         head = serialise_request(b"GET", target, headers)
-        return self._begin(UpstreamExchange(self, b"GET", head, BodyFraming.none(), sink, sink))
+        none = BodyFraming.none()
+        return self._begin(UpstreamExchange(self, b"GET", head, none, sink, sink, asker=asker))
 
     def _begin(self, exchange: UpstreamExchange) -> UpstreamExchange:
         if self._refusal is not None:
             self._doom(exchange, self._refusal)
         elif self._idle:
-            connection, _ = self._idle.popitem()
-            self._give(connection, exchange)
+            self._give(self._idle.take_last(), exchange)
         else:
             exchange.waiting_since = self.clock.seconds()
             exchange.hold_body()
@@ -211,17 +209,16 @@ class Pool:
         """Hold to other limits from now on; connections above ``max_idle`` are closed."""
         if limits == self.limits:
             return
-        longer = limits.idle_timeout - self.limits.idle_timeout
-        self._idle = OrderedDict(
-            (connection, due + longer) for connection, due in self._idle.items()
-        )
+        self._idle.delay(limits.idle_timeout - self.limits.idle_timeout)
         self.limits = limits
         while len(self._idle) > limits.max_idle:
-            connection = next(iter(self._idle))
-            del self._idle[connection]
-            self._close(connection)
+            self._close(self._idle.take_first())
         self._pump()
         self._tick_for_the_next()
+
+    def share_idle(self, shared: SharedIdle) -> None:
+        """Hold the idle connections, together with those of other pools, to one bound."""
+        self._idle.share(shared)
 
     def retire(self) -> None:
         """Close each connection as soon as it carries nothing; requests are taken as before."""
@@ -234,8 +231,8 @@ class Pool:
         there is none left.
         """
         self._refusal = error
-        for connection in list(self._idle):
-            del self._idle[connection]
+        for connection in self._idle:
+            self._idle.discard(connection)
             self._close(connection)
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
@@ -250,8 +247,8 @@ class Pool:
         waiting = self._queue.take_all()
         waiting = [*self._dials.cancel_all(), *waiting]
         self._closing.expire(inf)
-        for connection in list(self._idle):
-            del self._idle[connection]
+        for connection in self._idle:
+            self._idle.discard(connection)
             connection.abort()
         carried = [connection.exchange for connection in self._busy]
         for exchange in waiting:
@@ -321,12 +318,17 @@ class Pool:
 
     def idle_data(self, connection: UpstreamConnection) -> None:
         """The peer spoke on an idle connection: whatever it said, the two are out of step."""
-        self._idle.pop(connection, None)
+        self._idle.discard(connection)
         connection.abort()
+
+    def end_idle(self, connection: UpstreamConnection) -> None:
+        """There are too many idle connections in all the pools that share a bound."""
+        if self._idle.discard(connection):
+            self._close(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """A connection that carried nothing has ended."""
-        self._idle.pop(connection, None)
+        self._idle.discard(connection)
         self._closing.forget(connection)
         self._tell_drained()
 
@@ -357,8 +359,9 @@ class Pool:
         if exchange is not None:
             self._give(connection, exchange)
         elif self._refusal is None and self.limits.max_idle:
-            deadline = self.clock.seconds() + self.limits.idle_timeout
-            self._idle[connection] = deadline
+            now = self.clock.seconds()
+            deadline = now + self.limits.idle_timeout
+            self._idle.add(connection, now, deadline)
             self._tick_by(deadline)
             if len(self._idle) > self.limits.max_idle:
                 self._tick_by(self._surplus_due)
@@ -466,13 +469,10 @@ class Pool:
         while self._queue and self._queue.first.waiting_since + limit <= now:
             self._queue.take().fail(_busy("No connection to the lease became free in time."))
         self._dials.expire(now)
-        for connection in expired(self._idle, now):
-            if self._idle.pop(connection, None) is not None:
-                self._close(connection)
+        for connection in self._idle.expired(now):
+            self.end_idle(connection)
         while len(self._idle) > self.limits.max_idle and self._surplus_due <= now:
-            connection = next(iter(self._idle))
-            del self._idle[connection]
-            self._close(connection)
+            self._close(self._idle.take_first())
         self._closing.expire(now)
         if self._look_at <= now:
             self._look(now)
@@ -488,7 +488,7 @@ class Pool:
     @property
     def _surplus_due(self) -> float:
         """When the connection that has been idle longest was idle for `SURPLUS_TIME`."""
-        return next(iter(self._idle.values())) - self.limits.idle_timeout + SURPLUS_TIME
+        return self._idle.first_due - self.limits.idle_timeout + SURPLUS_TIME
 
     def _tick_for_the_next(self) -> None:
         if self.unused:
@@ -500,7 +500,7 @@ class Pool:
             if self.clock.seconds() < self._ceiling_until:
                 self._tick_by(self._ceiling_until)
         for deadline in (
-            next(iter(self._idle.values()), inf),
+            self._idle.first_due,
             self._closing.deadline,
             self._dials.deadline,
             self._look_at,

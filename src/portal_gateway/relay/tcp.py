@@ -11,20 +11,24 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-__all__ = ["tcp_endpoint"]
+__all__ = ["resolved_name", "tcp_endpoint"]
 
 
-def tcp_endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
-    """The way to a host. An address literal needs no resolver.
+def resolved_name(host: str) -> str:
+    """The name that a resolver is asked for on the way to ``host``.
 
     Names below ``localhost`` are this machine whatever a resolver knows (RFC 6761 section 6.3).
     """
+    name = host.removesuffix(".").lower()
+    return "localhost" if name.endswith(".localhost") else host
+
+
+def tcp_endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
+    """The way to a host. An address literal needs no resolver."""
     try:
         version = ip_address(host).version
     except ValueError:
-        name = host.removesuffix(".").lower()
-        asked = "localhost" if name.endswith(".localhost") else host
-        return HostnameEndpoint(_Resolving(reactor, asked), _ANY_NAME, port)
+        return HostnameEndpoint(_Resolving(reactor, resolved_name(host)), _ANY_NAME, port)
     if version == 4:
         return TCP4ClientEndpoint(reactor, host, port)
     return TCP6ClientEndpoint(reactor, host, port)

@@ -18,6 +18,7 @@ from portal_gateway.relay.conversations import ask_relay_info
 from portal_gateway.relay.credential_file import load_or_create_credential
 from portal_gateway.relay.directory import Directory
 from portal_gateway.relay.endpoints import LeaseEndpoint
+from portal_gateway.relay.lookups import LookedUpEndpoint, Lookups, MakeLine
 from portal_gateway.relay.origins import HTTPRelay, HTTPRelayURL, origin_endpoint
 from portal_gateway.relay.pool import Pool, PoolLimits
 from portal_gateway.relay.retirement import Retirement, Retiring
@@ -47,12 +48,16 @@ class PreparedUpstreams(NamedTuple):
 class Upstreams:
     """``router`` leads to them all, by whichever configuration is in use.
 
+    ``lookups`` are shared by all relays whose host names are made of what clients ask for;
+    ``make_line`` makes the lines of those that wait.
+
     `prepare` makes, which can fail and changes nothing; `use` takes it up, which cannot fail.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, make_line: MakeLine) -> None:
         self._reactor = reactor
         self.router = Router()
+        self.lookups = Lookups(reactor, make_line)
         self._now: PreparedUpstreams | None = None
         self._running = False
         self._retirement = Retirement(reactor)
@@ -166,7 +171,13 @@ class Upstreams:
         tls = ClientTLS(section.tls) if url.secure else None
 
         def make_pool(host: str) -> Pool:
-            return Pool(origin_endpoint(reactor, host, url.port, tls), reactor, limits)
+            def connecting(by: Any) -> IStreamClientEndpoint:
+                return origin_endpoint(by, host, url.port, tls)
+
+            if not url.by_host:
+                return Pool(connecting(reactor), reactor, limits)
+            endpoint = LookedUpEndpoint(self.lookups, reactor, host, url.port, connecting)
+            return Pool(endpoint, reactor, limits)
 
         return HTTPRelay(url, make_pool)
 

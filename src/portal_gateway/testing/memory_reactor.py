@@ -199,6 +199,7 @@ class MemoryReactor(Clock):
         self.silent_ports: set[int] = set()
         self.chunk: Chunk = None
         self.host = "127.0.0.1"
+        self._resolver: IHostnameResolver = _Resolver()
         self._ports = count(_FIRST_EPHEMERAL_PORT)
 
     def settle(self) -> None:
@@ -259,9 +260,10 @@ class MemoryReactor(Clock):
 
     @property
     def nameResolver(self) -> IHostnameResolver:
-        """Knows IP addresses and ``localhost``."""
-        return _Resolver()
+        """Knows IP addresses and ``localhost``, until another one is installed."""
+        return self._resolver
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
-        """Not for tests: there is no other network to resolve names of."""
-        raise NotImplementedError("names in memory are IP addresses or localhost")
+        """Resolve names by ``resolver`` from now on; returns the one before."""
+        previous, self._resolver = self._resolver, resolver
+        return previous
