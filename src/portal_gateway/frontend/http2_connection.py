@@ -39,6 +39,7 @@ from portal_gateway.frontend.http2_protocol import (
     server_protocol,
 )
 from portal_gateway.frontend.http2_stream import HTTP2Stream
+from portal_gateway.frontend.http2_turns import REQUEST, FrameTurns
 from portal_gateway.frontend.http2_waits import BODY_RATE, STALL, Waits
 from portal_gateway.frontend.outlet import Outlet, Transport
 from portal_gateway.frontend.peer_host import client_host
@@ -48,7 +49,6 @@ from portal_gateway.relay.turn_writes import write_in_turn
 from portal_gateway.wire.http2_frames import (
     BadFrames,
     Frame,
-    FrameCutter,
     FrameType,
 )
 from portal_gateway.wire.http2_patience import Patience
@@ -84,6 +84,7 @@ class HTTP2Connection(Protocol):
 
     _in_turn = False
     _scheduled = False
+    _waits_for_turn = False
     _begun = False
     _in_header = False
     _closed = False
@@ -97,7 +98,7 @@ class HTTP2Connection(Protocol):
         self.site = site
         self._limits = site.limits
         self._seconds = site.seconds
-        self._cutter = FrameCutter(header_list_size(site.limits))
+        self._turns = FrameTurns(header_list_size(site.limits))
         self._deadlines = Deadlines(site.clock, self._expired)
         self._streams: dict[int, HTTP2Stream] = {}
         self._waits = Waits(
@@ -141,14 +142,19 @@ class HTTP2Connection(Protocol):
             if self._closing is not None:
                 self._closing.drop(len(data))
             return
+        self._turns.add(data)
+        if not self._waits_for_turn:
+            self._receive_frames()
+
+    def _receive_frames(self) -> None:
+        """Handle what came, as much as one turn may."""
+        turns = self._turns
         self._in_turn = True
         try:
-            while frames := self._cutter.receive_data(data):
-                for frame in frames:
-                    # One that fails the connection ends it for all that follow.
-                    if not self._closed:
-                        self._receive_frame(frame)
-                data = b""
+            turns.begin()
+            # A frame that fails the connection ends it for all that follow.
+            while not self._closed and (frame := turns.take()) is not None:
+                self._receive_frame(frame)
         except BadFrames as bad:
             if bad.limit is not None:
                 self.site.limit_hits[bad.limit] += 1
@@ -164,6 +170,21 @@ class HTTP2Connection(Protocol):
         finally:
             self._in_turn = False
         self._flush()
+        if self._closed:
+            turns.clear()
+        elif turns.is_over:
+            self._waits_for_turn = True
+            self.site.limit_hits["http2_turn"] += 1
+            self.transport.pauseProducing()
+            self.site.call_soon(self._have_turn)
+
+    def _have_turn(self) -> None:
+        self._waits_for_turn = False
+        if self._lost:
+            return
+        self._receive_frames()
+        if not self._waits_for_turn:
+            self.transport.resumeProducing()
 
     def _count_broken(self, error: H2Error) -> None:
         if isinstance(error, DenialOfServiceError):
@@ -292,6 +313,7 @@ class HTTP2Connection(Protocol):
         self._last_stream = stream_id
         stream = HTTP2Stream(self, stream_id, ended=ends)
         self._streams[stream_id] = stream
+        self._turns.spend(REQUEST)
         self._intake.begin(stream, fields, ends=ends)
         self._check_patience()
         if self.site.draining:
@@ -538,7 +560,7 @@ class HTTP2Connection(Protocol):
         """Set the deadlines of what the client has begun to send."""
         if self._closed:
             return
-        deadlines, limits, cutter = self._deadlines, self._limits, self._cutter
+        deadlines, limits, cutter = self._deadlines, self._limits, self._turns.cutter
         partial = self._in_header or (cutter.has_pending and not cutter.in_data)
         if (partial or not self._begun) and "header_timeout" not in deadlines:
             deadlines.set("header_timeout", self._seconds() + limits.header_timeout)

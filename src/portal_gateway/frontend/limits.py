@@ -72,12 +72,13 @@ LIMIT_NAMES = (
 ``informational``, too."""
 
 OTHER_LIMIT_NAMES = (
+    "http2_turn",
     "trailers",
     "underscore_fields",
     "websocket_messages",
     "websocket_size",
     "websocket_turn",
 )
-"""Further names in ``limit_hits``: fields and trailers of requests that no lease gets; the rate of
-a WebSocket's frames, the size of a message or frame, and the work of one end of a WebSocket in one
-turn of the reactor."""
+"""Further names in ``limit_hits``: the work of one connection of HTTP/2 in one turn of the reactor;
+fields and trailers of requests that no lease gets; the rate of a WebSocket's frames, the size of a
+message or frame, and the work of one end of a WebSocket in one turn."""
