@@ -30,7 +30,13 @@ from portal_gateway.relay.request_body import BodyFraming, RequestBody
 from portal_gateway.relay.router import Router
 from portal_gateway.relay.send_buffer import SendBuffer
 from portal_gateway.relay.websocket import ClientCarrierFactory
-from portal_gateway.relay.websocket_frames import PlainFrameReader, plain_frame
+from portal_gateway.relay.websocket_frames import (
+    PLAIN_TEXT,
+    PlainFrameReader,
+    frame_of,
+    plain_frame,
+    whole_message,
+)
 from portal_gateway.wire.messages import ListedLease
 from tests.costs.measuring import Row
 from tests.costs.wire_rows import at_once, bytewise, fields, fill
@@ -47,6 +53,18 @@ def read_frames(pieces):
         rest = reader.receive_data(rest + piece)
         reader.chunks.clear()
 
+
+def read_whole_messages(data):
+    position = 0
+    while position < len(data):
+        _, position = whole_message(data, position, masked=data[1] > 127)
+
+
+WHOLE = {
+    "whole messages of no byte": fill(b"\x81\x00"),
+    "whole messages of one byte, masked": fill(b"\x82\x81maskd"),
+    "whole messages with a long length, masked": fill(b"\x82\xfe\x00\x7emask" + b"d" * 126),
+}
 
 FRAMES = {
     "empty frames": fill(b"\x82\x00"),
@@ -221,6 +239,16 @@ RELAYS = [
             (10_000, 100_000),
         )
         for shape, make in FRAMES.items()
+    ),
+    *(
+        Row("relay.websocket_frames", shape, make, read_whole_messages)
+        for shape, make in WHOLE.items()
+    ),
+    Row(
+        "relay.websocket_frames",
+        "a whole masked message",
+        lambda size: frame_of(PLAIN_TEXT, b"d" * size, masked=True),
+        lambda data: whole_message(data, 0, masked=True),
     ),
     Row(
         "relay.websocket_frames",

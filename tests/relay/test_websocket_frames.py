@@ -3,7 +3,14 @@ from autobahn.websocket.xormasker import create_xor_masker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portal_gateway.relay.websocket_frames import PlainFrameReader, plain_frame
+from portal_gateway.relay.websocket_frames import (
+    PLAIN_BINARY,
+    PLAIN_TEXT,
+    PlainFrameReader,
+    frame_of,
+    plain_frame,
+    whole_message,
+)
 
 PAYLOADS = st.one_of(
     st.binary(max_size=200),
@@ -78,3 +85,44 @@ def test_a_masked_frame_is_what_autobahn_would_read(size):
 def test_every_frame_has_a_mask_of_its_own():
     masks = {plain_frame(b"x", masked=True)[0][-4:] for _ in range(50)}
     assert len(masks) == 50
+
+
+# Whole messages.
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("first", [PLAIN_BINARY, PLAIN_TEXT])
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 1024, 1025, 65535, 65536])
+def test_a_message_is_read_whole_or_not_at_all(masked, first, size):
+    payload = bytes(index % 251 for index in range(size))
+    made = frame_of(first, payload, masked=masked)
+    for before, after in ((b"", b""), (b"...", b"\x81")):
+        data = before + made + after
+        found = whole_message(data, len(before), masked=masked)
+        assert found == (payload, len(before) + len(made))
+    header = len(made) - size - 4 * masked
+    for here in {0, 1, 2, 3, header - 1, header, len(made) - 1} & set(range(len(made))):
+        message, end = whole_message(b"..." + made[:here], 3, masked=masked)
+        assert message == b""
+        known = header if header > 2 else len(made)
+        assert end == 3 + (2 if here < 2 else known if here < header else len(made))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"\x01\x02hi",  # not final
+        b"\x80\x02hi",  # continuation
+        b"\x83\x02hi",  # reserved
+        b"\xc1\x02hi",  # compressed
+        b"\x89\x02hi",  # ping
+        b"\x88\x00",  # close
+        b"\x81\x82abcdhi",  # masked
+        b"\x81\x7e\x00\x7d" + b"x" * 125,  # 16 bits for what fits in 7
+        b"\x81\x7f" + (65535).to_bytes(8, "big"),  # 64 bits for what fits in 16
+        b"\x81\x7f" + (1 << 63).to_bytes(8, "big"),  # the bit that must be 0
+    ],
+)
+def test_any_other_frame_is_not_a_whole_message(odd):
+    assert whole_message(odd, 0, masked=False) == (b"", 0)
+    assert whole_message(b"\x81\x02hi", 0, masked=True) == (b"", 0)
