@@ -20,6 +20,7 @@ from websocket_world import (
 )
 
 from portal_gateway.frontend.websocket_deflate import PIECE
+from portal_gateway.frontend.websocket_end import READ
 from portal_gateway.frontend.websocket_turns import WORK
 
 CONT = 0
@@ -163,6 +164,23 @@ def test_a_websocket_costs_what_it_may_when_neither_peer_reads(data):
         side.wire.transport.abortConnection()
     world.reactor.settle()
     world.stop()
+
+
+@pytest.mark.parametrize("size", [1, 100, 4_000, 16_384, 50_000, MIB])
+def test_a_websocket_without_compression_holds_what_it_may_when_neither_peer_reads(world, size):
+    client, lease = world.open()
+    flood = [frame(BINARY, bytes(size), mask=mask) * (MIB // size) for mask in (True, False)]
+    ends = [protocol_end(world, side) for side in (client, lease)]
+    deaf(client)
+    deaf(lease)
+    for side, made in zip((client, lease), flood, strict=True):
+        side.wire.send(made)
+    while one_turn(world.reactor):
+        # A frame that a read has cut goes on under one header more.
+        assert held(world, client, lease) <= 4 * (READ + 14)
+        # What was read of a piece is not kept with its rest.
+        assert all(len(end._input) <= end.held for end in ends)
+    assert all(gateway_end(world, side).waiting >= READ for side in (client, lease))
 
 
 def test_a_message_that_is_only_begun_costs_little(world):

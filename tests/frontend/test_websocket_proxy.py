@@ -5,11 +5,11 @@ import json
 import pytest
 from twisted.logger import globalLogPublisher
 from websocket_world import (
-    BINARY,
     CLIENT_KEY,
     CLOSE,
     CONFIG,
     KEY,
+    PING,
     TEXT,
     Frame,
     Side,
@@ -413,7 +413,7 @@ def test_a_defect_while_a_websocket_is_read_is_told_with_the_id_of_its_request(w
     heard = []
     globalLogPublisher.addObserver(heard.append)
     try:
-        client.send((BINARY, b"x"))
+        client.send((PING, b"x"))
     finally:
         globalLogPublisher.removeObserver(heard.append)
     assert client.frames[-1].opcode == CLOSE

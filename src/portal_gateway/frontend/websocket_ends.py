@@ -27,7 +27,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from portal_gateway.config.model import WebSocketSection
 from portal_gateway.errors import GatewayError, fault
 from portal_gateway.frontend.taken_stream import TakenStream
-from portal_gateway.frontend.websocket_end import BY_PACE, End
+from portal_gateway.frontend.websocket_end import End
+from portal_gateway.frontend.websocket_input import BY_PACE
 from portal_gateway.frontend.websocket_output import Silence
 from portal_gateway.frontend.websocket_turns import Turns
 from portal_gateway.policy.token_bucket import SECOND, Pace, Rate
@@ -69,6 +70,7 @@ class ClientEnd(End, WebSocketServerProtocol):  # type: ignore[misc]  # autobahn
     is too much waits in the network.
     """
 
+    masks = False
     stream: TakenStream
     pace: Pace | None = None
     _chosen: str | None = None
@@ -167,6 +169,7 @@ class LeaseEnd(End, WebSocketClientProtocol):  # type: ignore[misc]  # autobahn'
     client is.
     """
 
+    masks = True
     stream: Tunnel
     websocket_key: bytes
     write_stall = inf

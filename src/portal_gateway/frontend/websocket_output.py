@@ -1,4 +1,4 @@
-"""The sending side of one end of a WebSocket: frames that autobahn makes, on their way to the peer.
+"""The sending side of one end of a WebSocket: frames on their way to the peer.
 
 Small frames of one turn are written together. A message goes out in as many frames as it came in
 pieces, compressed here where its sender compressed it or had no choice.
@@ -7,14 +7,18 @@ pieces, compressed here where its sender compressed it or had no choice.
 # autobahn's own annotations are partial: many of its methods have none.
 # mypy: allow-untyped-calls
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from autobahn.websocket.protocol import WebSocketProtocol
 
 from portal_gateway.frontend.websocket_deflate import Deflation
+from portal_gateway.relay.websocket_frames import frame_of
 
 __all__ = ["Output", "Silence", "Stream"]
+
+_FINAL: Final = 0x80
+_COMPRESSED: Final = 0x40
+"""Bits of a frame's first byte."""
 
 _GATHERED: Final = 4 * 1024
 """Bytes of frames that are written together. A transport keeps some 50 bytes more for each write,
@@ -52,8 +56,9 @@ class Silence:
 class Output:
     """The sender of one end; autobahn's class stands behind it in the order of bases.
 
-    ``close_sent`` says whether a close frame was sent, ``finished`` whether the stream has ended,
-    ``deflation`` is there where compression was agreed on.
+    ``masks`` says whether its frames are masked, as a client's are, ``close_sent`` whether a close
+    frame was sent, ``finished`` whether the stream has ended, ``deflation`` is there where
+    compression was agreed on.
     """
 
     log = Silence()
@@ -61,8 +66,8 @@ class Output:
     factory: Any
     state: int
     _perMessageCompress: Any
-    sendFrame: Callable[..., None]
 
+    masks: ClassVar[bool]
     stream: Stream
     deflation: Deflation | None = None
     close_sent = False
@@ -92,7 +97,7 @@ class Output:
         if self.can_send and not self.close_sent:
             self.close_sent = True
             payload = b"" if code is None else code.to_bytes(2, "big") + reason
-            self.sendFrame(opcode=8, payload=payload)
+            self.sendFrame(8, payload)
             self.state = WebSocketProtocol.STATE_CLOSING
 
     def send_piece(
@@ -106,18 +111,35 @@ class Output:
             self._compressing = compress and deflation is not None
         if deflation is not None and self._compressing:
             data = deflation.compress(data, last=last)
-        self.sendFrame(
-            opcode=(2 if binary else 1) if first else 0,
-            payload=data,
-            fin=last,
-            rsv=4 if first and self._compressing else 0,
-        )
+        start = _FINAL if last else 0
+        if first:
+            start |= 2 if binary else 1
+            if self._compressing:
+                start |= _COMPRESSED
+        self._send(start, data)
 
     def gather(self) -> None:
         """Write small frames together from now on."""
         self._gathering = True
 
+    def _send(self, start: int, payload: bytes) -> None:
+        """Write a frame; a small one together with others of this turn."""
+        data = frame_of(start, payload, masked=self.masks)
+        size = len(data)
+        if self._gathering and size < _GATHERED:
+            self._gathered.append(data)
+            self._gathered_size += size
+            if self._gathered_size >= _GATHERED:
+                self._flush()
+        else:
+            self._flush()
+            self.stream.write(data)
+
     # What autobahn calls.
+
+    def sendFrame(self, opcode: int, payload: bytes = b"") -> None:
+        """Send a control frame, in the place of autobahn's own way of making frames."""
+        self._send(_FINAL | opcode, payload)
 
     def sendData(
         self,
@@ -125,15 +147,8 @@ class Output:
         sync: bool = False,  # noqa: ARG002 - autobahn's
         chopsize: int | None = None,  # noqa: ARG002 - autobahn's
     ) -> None:
-        """Write a frame; a small one together with others of this turn."""
-        if self._gathering and len(data) < _GATHERED:
-            self._gathered.append(data)
-            self._gathered_size += len(data)
-            if self._gathered_size >= _GATHERED:
-                self._flush()
-        else:
-            self._flush()
-            self.stream.write(data)
+        """Write what the opening handshake has to say."""
+        self.stream.write(data)
 
     def write_gathered(self) -> None:
         """Write the frames that were gathered, and each on its own from now on."""

@@ -10,11 +10,15 @@ from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["INFLATED_UNIT", "WORK", "Turns", "Worker"]
+__all__ = ["FRAME", "INFLATED_UNIT", "WORK", "Turns", "Worker"]
 
 WORK: Final = 64
 """Units of work that one end does in one turn. A unit is one step of autobahn's reader, of which a
 frame takes two, or `INFLATED_UNIT` inflated bytes: 32 frames or 64 KiB, half a millisecond."""
+
+FRAME: Final = 2
+"""Units of a message that is read without autobahn: as many as its frame takes there, so a turn is
+32 frames of whatever kind."""
 
 INFLATED_UNIT: Final = 1024
 """Inflated bytes that cost as much as one step of the reader: 5 µs, compressed again on their way
