@@ -123,11 +123,20 @@ def test_those_of_one_turn_are_written_together(world, sides, from_client):
     sender, other = sides
     count = WORK // FRAME
     writes = []
+
+    def watch(transport):
+        write = transport.write
+
+        def noted(data):
+            writes.append(len(data))
+            write(data)
+
+        transport.write = noted
+
     for link in world.reactor.links:
         for transport in (link.client, link.server):
             if transport.protocol not in (sender.wire, other.wire):
-                write = transport.write
-                transport.write = lambda data, write=write: (writes.append(len(data)), write(data))
+                watch(transport)
     sender.wire.send(frame(TEXT, b"m" * 100, mask=from_client) * count)
     world.reactor.settle()
     assert other.frames == [Frame(TEXT, b"m" * 100)] * count
