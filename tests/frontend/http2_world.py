@@ -38,6 +38,15 @@ def frame(kind, payload=b"", flags=0, stream=0):
     )
 
 
+def next_turn(clock):
+    """Make the calls that are due, without those that they make due: `Clock` goes on with them."""
+    due = [call for call in clock.calls if call.getTime() <= clock.seconds()]
+    for call in due:
+        clock.calls.remove(call)
+        call.called = 1
+        call.func(*call.args, **call.kw)
+
+
 class Careless(H2Connection):
     """A client that opens more streams than it may."""
 

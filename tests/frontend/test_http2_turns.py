@@ -4,7 +4,7 @@ import pytest
 
 from portal_gateway.frontend.http2_turns import REQUEST, WORK, FrameTurns
 from portal_gateway.wire.http2_frames import MAX_FRAME_SIZE, PREFACE, FrameTooLong
-from tests.frontend.http2_world import GET, HTTP2, frame
+from tests.frontend.http2_world import GET, HTTP2, frame, next_turn
 from tests.frontend.serving import Noting
 
 SHARE = WORK // (1 + REQUEST)
@@ -32,15 +32,6 @@ def begin(world, count):
         stream = world.h2.get_next_available_stream_id()
         world.h2.send_headers(stream, GET, end_stream=True)
     return world.h2.data_to_send()
-
-
-def next_turn(clock):
-    """Make the calls that are due, without those that they make due: `Clock` goes on with them."""
-    due = [call for call in clock.calls if call.getTime() <= clock.seconds()]
-    for call in due:
-        clock.calls.remove(call)
-        call.called = 1
-        call.func(*call.args, **call.kw)
 
 
 def hits(world):

@@ -6,7 +6,7 @@ without a deadline: see `ChannelLimits`. What a request means is for `StreamingR
 response is written for `HTTP1Stream` (RFC 9112).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.interfaces import IAddress, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import connectionDone
@@ -33,7 +33,11 @@ from portal_gateway.wire.http_fields import Headers
 if TYPE_CHECKING:
     from portal_gateway.frontend.site import Site
 
-__all__ = ["ChannelLimits", "HTTPChannel"]
+__all__ = ["PIPELINED", "ChannelLimits", "HTTPChannel"]
+
+PIPELINED: Final = 8
+"""Requests of one connection that are answered in one turn of the reactor: a read has room for two
+thousand, and the other clients are served between two turns."""
 
 _BODY, _PIPELINE = 1, 2
 """Why the transport is paused: nobody takes the body; the next request has to wait."""
@@ -56,6 +60,7 @@ class HTTPChannel(StreamProtocol[Transport]):
     _request: Request | None = None
     _paused = 0
     _next_due = False
+    _answered = 0
     _discard_left: int | None = None
     _window_bytes = 0
     _closed = False
@@ -104,6 +109,7 @@ class HTTPChannel(StreamProtocol[Transport]):
         if self._taken is not None:
             self._taken.receive_data(data)
             return
+        self._answered = 0
         self.in_read = True
         try:
             self._reader.receive_data(data)
@@ -222,6 +228,11 @@ class HTTPChannel(StreamProtocol[Transport]):
             # A client that does not take its responses cannot make more of them.
             self._next_due = True
             return
+        self._answered += 1
+        if self._answered >= PIPELINED:
+            self.site.limit_hits["http1_turn"] += 1
+            self.site.call_soon(self._have_turn)
+            return
         self._next_due = False
         try:
             self._reader.next_request()
@@ -229,6 +240,10 @@ class HTTPChannel(StreamProtocol[Transport]):
             self._refuse(error)
         if not self.in_read:
             self._settle()
+
+    def _have_turn(self) -> None:
+        self._answered = 0
+        self._go_on()
 
     def _refuse(self, bad: BadRequest) -> None:
         """The client broke the protocol or a limit; there is no reading on."""

@@ -13,8 +13,8 @@ from portal_gateway.wire.http2_frames import Frame, FrameCutter
 
 __all__ = ["REQUEST", "WORK", "FrameTurns"]
 
-WORK: Final = 128
-"""Units of work of one turn; a frame is one. They take some 3 ms."""
+WORK: Final = 64
+"""Units of work of one turn; a frame is one. They take some 2 ms."""
 
 REQUEST: Final = 8
 """Units of a frame that begins a request, besides the one of the frame."""

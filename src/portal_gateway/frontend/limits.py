@@ -72,6 +72,7 @@ LIMIT_NAMES = (
 ``informational``, too."""
 
 OTHER_LIMIT_NAMES = (
+    "http1_turn",
     "http2_turn",
     "trailers",
     "underscore_fields",
@@ -79,6 +80,6 @@ OTHER_LIMIT_NAMES = (
     "websocket_size",
     "websocket_turn",
 )
-"""Further names in ``limit_hits``: the work of one connection of HTTP/2 in one turn of the reactor;
+"""Further names in ``limit_hits``: the requests of one connection in one turn of the reactor;
 fields and trailers of requests that no lease gets; the rate of a WebSocket's frames, the size of a
 message or frame, and the work of one end of a WebSocket in one turn."""
