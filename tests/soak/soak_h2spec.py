@@ -26,6 +26,9 @@ _WRONG_LENGTH = (
 )
 
 EXCEPTIONS = {
+    "http2/6.3 Sends a PRIORITY frame with a length other than 5 octets": ANSWERED,
+    "http2/6.9 Sends a WINDOW_UPDATE frame with a flow control window increment of 0 on a"
+    " stream": ANSWERED,
     "http2/6.9.1 Sends multiple WINDOW_UPDATE frames increasing the flow control window to above"
     " 2^31-1 on a stream": ANSWERED,
     "http2/8.1 Sends a second HEADERS frame without the END_STREAM flag": ANSWERED,
