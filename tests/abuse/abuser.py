@@ -55,10 +55,13 @@ class _Connection:
         self.exhausted = False
         self._waits_for = what.after_answer
         self._seen = b""
-        raw = socket.create_connection(address, 10, source_address=(ABUSER, 0))
+        raw = socket.socket()
         self.socket = raw
         try:
-            # One above a limit is dropped at once, perhaps before this.
+            raw.bind((ABUSER, 0))
+            raw.settimeout(10)
+            # One above a limit is dropped at once, perhaps before it is here.
+            raw.connect(address)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if not what.reads:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -101,7 +104,8 @@ class _Connection:
 
     def _take(self) -> bool:
         if not self._what.reads and not self._waits_for:
-            return False
+            self.ended = self._is_cut()
+            return self.ended
         data = self.socket.recv(_READ)
         self.received += len(data)
         if self._waits_for:
@@ -111,6 +115,12 @@ class _Connection:
         if not data:
             self.ended = True
         return True
+
+    def _is_cut(self) -> bool:
+        """Whether the connection was cut, of which who does not read hears nothing."""
+        poll = select.poll()
+        poll.register(self.socket, 0)
+        return bool(poll.poll(0))
 
 
 class Abuser:

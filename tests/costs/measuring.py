@@ -30,6 +30,11 @@ work on many small objects comes to 14."""
 _PARTS = (1, 4, 16)
 """What the input is divided by, as long as the growth may be that of the caches."""
 
+_ARENAS = [b"%040d" % number for number in range(800_000)][::10_000]
+"""Small objects, some in each of 64 arenas of Python's allocator, which stay mapped for that. The
+system would have to map new ones at each call, which is not the work that is measured here, and on
+some machines takes longer than that."""
+
 _TRIES = 10
 """Others use the machine too: the least measurement of a size counts, until it is enough."""
 
