@@ -28,17 +28,28 @@ Labels have these values:
     The status code, ``0`` where the client went before there was an answer, ``_other`` for one that
     HTTP does not have.
 ``lease_id``
-    What the lease is called, as in the log; ``_unmatched`` for one that was never found, ``_other``
+    What the lease is called, as in the log; ``_unmatched`` for one that was never found, or that
+    neither the configuration nor a relay lists and that has not answered yet; ``_other``
     beyond the series budget, empty for a request that is for no lease.
 ``key``
     The id of an API key, or whom a token names; never the key.
 ``limit``
     A key of ``gateway.limits``; ``rate_limit.global``, ``rate_limit.per_key``,
     ``rate_limit.per_lease`` or ``rate_limit.failed_auth``; ``quotas``;
-    ``trusted_proxies`` and ``proxy_header`` (connections to a ``haproxy:`` endpoint that came from
-    elsewhere, or without a header);
+    ``websocket_messages`` and ``websocket_size`` (``websocket.messages_per_second`` and
+    ``websocket.max_message_size``); ``underscore_fields`` and ``trailers`` (fields of requests that
+    no lease gets); ``trusted_proxies`` and ``proxy_header`` (connections to a ``haproxy:`` endpoint
+    that came from elsewhere, or without a header);
     ``key_questions`` and ``token_keys`` (requests that found no place to wait for their key to be
-    looked up, or for the keys of the tokens' issuer).
+    looked up, or for the keys of the tokens' issuer); ``lookups`` (the same for the names of leases
+    at relays by host); ``relay.unknown_leases`` (relays not asked again for an unknown lease);
+    ``lease_silence`` (leases that said nothing for ten minutes); ``lease_pools`` and
+    ``idle_connections`` (connections to leases that made room for others); ``http1_turn``,
+    ``http2_turn`` and ``websocket_turn`` (connections that were read on in a later turn).
+``kind``
+    ``handshake``, ``header``, ``idle``, ``body`` and ``write`` for a client that exceeded
+    ``handshake_timeout``, ``header_timeout``, ``idle_timeout``, ``body_rate`` or ``write_stall`` of
+    ``gateway.limits``; ``upstream`` for a lease.
 ``relay``
     Host and port of a relay; ``_other`` for all but the first 20.
 ``type``

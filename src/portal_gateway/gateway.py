@@ -347,7 +347,7 @@ class Gateway(MultiService):
             before.later.judge = judge
         ended = withdraw(self.site.requests(), judge, self._wall_clock())
         if ended:
-            _log.info("{count} requests under way are admitted no more", count=ended)
+            _log.info("requests under way that are admitted no more: {count}", count=ended)
 
     def _with_challenges(self, resource: IResource) -> IResource:
         tokens = None if self.certificate is None else self.certificate.tokens

@@ -86,7 +86,7 @@ def test_a_listener_for_proxies_needs_some(listen, trusted, needed):
         load(f"gateway: {{listen: '{listen}', trusted_proxies: {trusted}}}")
     (fault,) = caught.value.faults
     assert fault.path == "gateway.listen"
-    assert fault.reason.endswith(f"there are none: list {needed}")
+    assert fault.reason.endswith(f"none of them can connect here: list {needed}")
     with pytest.raises(ConfigInvalid, match=r"metrics\.listen: only gateway\.trusted_proxies"):
         load(
             f"gateway: {{trusted_proxies: {trusted}}}\n"

@@ -23,8 +23,8 @@ _REPEATS = 3
 _LONG = 0.01
 """Seconds of one call above which two are enough."""
 
-_CACHES = 16.0
-"""Growth that is looked at again with less input: where others use the machine's caches too, linear
+_CACHES = 32.0
+"""Growth that is looked at again with less input: where others use the machine too, linear
 work on many small objects comes to 14."""
 
 _PARTS = (1, 4, 16)

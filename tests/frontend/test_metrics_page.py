@@ -404,3 +404,37 @@ def test_what_is_not_there_is_not_told(make):
     absent = ("redis", "certificate", "database")
     assert not [name for name in names if any(word in name for word in absent)]
     assert not [name for name in names if "round_trip" in name]
+
+
+def test_a_lease_that_nobody_lists_has_a_series_once_it_has_answered(make):
+    """A relay without a list answers for made-up names as well."""
+    config = CONFIG.partition("rate_limit:")[0]
+    config = config.replace("ws://relay-a.example/relay", "http://127.0.0.1:3000")
+    world = make(config.replace('    url: "http://127.0.0.1:3000"', "    rewrite: true"))
+    statuses = {"made-up": [404, 502], "there": [404, 200, 503], "tool": [503]}
+    for lease, answers in statuses.items():
+        for status in answers:
+            wire = world.ask(f"/peer/{lease}/", key=KEY)
+            world.origin.wires[-1].send(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+            world.reactor.settle()
+            assert answer(wire)[0] == status
+    name = "portal_gateway_requests_total"
+    found = {key[2:]: value for key, value in told(world).items() if key[0] == name}
+    counted = {
+        (key[-1], key[0]): value for key, value in found.items() if key[-1] not in {"", "tester"}
+    }
+    assert counted == {
+        ("_unmatched", "404"): 2,
+        ("_unmatched", "502"): 1,
+        ("there", "200"): 1,
+        ("there", "503"): 1,
+        ("tool", "503"): 1,
+    }
+
+
+@pytest.mark.parametrize("path", ["/health", "/whoami", "/metrics", "/peer/tool"])
+def test_answers_of_the_gateway_say_which_request_they_are_for(make, path):
+    world = make()
+    key = KEY if path.startswith(("/w", "/p")) else ADMIN
+    _, fields, _ = answer(world.ask(path, key=key, fields=["X-Request-ID: mine-1"]))
+    assert fields[b"X-Request-ID"] == b"mine-1"

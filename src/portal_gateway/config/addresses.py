@@ -123,7 +123,8 @@ def _check_endpoint(value: Value, found: Text) -> None:
             )
         raise value.refuse(
             f"bad address {found.shown}; write host:port, [IPv6 address]:port,"
-            ' or a Twisted endpoint string such as "unix:/run/gateway.sock"'
+            ' or a Twisted endpoint string such as "unix:/run/gateway.sock", of the types'
+            f" {', '.join(sorted({PROXIED, *ENDPOINT_TYPES}))}"
         )
     within = getattr(_parsed(value, kind, endpoint), "within", None)
     if isinstance(within, str) and within.partition(":")[0] not in SOCKET_TYPES:

@@ -60,6 +60,6 @@ def check_proxied(endpoint: str, gateway: GatewaySection, value: Value) -> None:
     if not any((network is None) == by_unix for network in gateway.trusted_proxies):
         needed = '"unix"' if by_unix else "the addresses of the proxies"
         value.refuse(
-            "only gateway.trusted_proxies may send the PROXY protocol's header, and there are none:"
-            f" list {needed}"
+            "only gateway.trusted_proxies may send the PROXY protocol's header, and none of them"
+            f" can connect here: list {needed}"
         )

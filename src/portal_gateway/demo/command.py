@@ -2,7 +2,9 @@
 process and on the loopback interface only."""
 
 import secrets
+import shutil
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -194,6 +196,7 @@ def sentences(url: str, key: str, relay_url: str) -> list[str]:
         ),
         ("A lease that nobody has published:", f"curl -i {header} {url}peer/nobody/"),
     ]
+    program = shutil.which("portal-gateway") or sys.argv[0]
     lines = [
         f"Portal Gateway listens on {url}",
         f"API key: {key}",
@@ -205,7 +208,7 @@ def sentences(url: str, key: str, relay_url: str) -> list[str]:
         lines += [f"# {says}", command, ""]
     lines += [
         f"# A service of yours, here one at port 3000, as {url}peer/mine/:",
-        f"portal-gateway expose --relay {relay_url} --name mine --to {HOST}:3000",
+        f"{program} expose --relay {relay_url} --name mine --to {HOST}:3000",
         "",
         "Ctrl-C stops it.",
     ]

@@ -46,7 +46,7 @@ def _note(route: Route, request: Request) -> GatewayError | None:
     else:
         request.route = route
     exchange.lease = route.names[0]
-    exchange.lease_is_known = True
+    exchange.lease_is_known = route.is_listed
     exchange.lease_names = route.names
     exchange.hides_names = route.hides_names
     return None

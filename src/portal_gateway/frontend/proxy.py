@@ -57,6 +57,8 @@ _EARLY_HINTS = 103
 
 _PERMANENT_REDIRECT = 308
 
+_CLIENT_ERROR = 400
+
 _OPTIONS = b"OPTIONS"
 _MAX_FORWARDS = b"max-forwards"
 
@@ -226,6 +228,9 @@ class Carriage:
         request = self._request
         fields = self._fields_down(head)
         request.answered_by_lease = True
+        if head.status < _CLIENT_ERROR:
+            # A relay answers for leases that it does not have, with an error.
+            request.exchange.lease_is_known = True
         request.send_head(head.status, head.reason, fields, length=head.content_length)
         if head.chunked or head.until_eof:
             self._stream = request.site.streams.begin(head, request.send_data, self._too_silent)

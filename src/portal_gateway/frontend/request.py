@@ -325,6 +325,7 @@ class Request(StreamingRequest):
             headers.append((b"ETag", self.etag))
         if not self.responseHeaders.hasHeader(b"date"):
             headers.append((b"Date", self.site.date()))
+        headers.append((b"X-Request-ID", self.exchange.request_id.encode("ascii")))
         reason = self.site.reason(self.code) if self.code_message is None else self.code_message
         self.send_head(self.code, reason, headers, length=length)
 

@@ -328,7 +328,9 @@ class Site:
             self._drop_underscores(request)
         if request.uri == b"*":
             # Asked of the server as such: a way to probe it (RFC 9110 section 9.3.7).
-            request.send_head(200, b"OK", [(b"Date", self.date())], length=0)
+            request_id = request.exchange.request_id.encode("ascii")
+            fields = [(b"Date", self.date()), (b"X-Request-ID", request_id)]
+            request.send_head(200, b"OK", fields, length=0)
             request.send_end()
             return NOT_DONE_YET
         return self.getResourceFor(request).render(request)

@@ -155,6 +155,7 @@ class _WebSocketCarriage(Carriage):
 
     def _fields_of(self, head: ResponseHead) -> Headers:
         self._request.answered_by_lease = True
+        self._request.exchange.lease_is_known = True
         fields = self._request.with_fields_of_ours(self._fields_down(head))
         return [field for field in fields if field[0].lower() not in WEBSOCKET_FIELDS]
 

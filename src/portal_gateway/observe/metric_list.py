@@ -109,7 +109,7 @@ METRICS: Final = (
     Listed(
         "portal_gateway_timeouts_total",
         "counter",
-        "Times that somebody was too slow: a client, by the limit's name, or the lease (upstream).",
+        "Times that a client, or the lease (upstream), was too slow, by what was waited for.",
         ("kind",),
     ),
     # Relays and leases.

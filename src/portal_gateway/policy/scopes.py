@@ -70,7 +70,9 @@ _REFUSALS = MappingProxyType(
     {
         READ: _refusal(READ, "this needs the scope read"),
         WRITE: _refusal(
-            WRITE, "this needs the scope write; read is for GET, HEAD and OPTIONS without Upgrade"
+            WRITE,
+            "this needs the scope write: read is for GET, HEAD and OPTIONS that open no WebSocket"
+            " and name no other method in a field or the query, and for calls of MCP that read",
         ),
         ADMIN: _refusal(ADMIN, "this needs the scope admin"),
     }

@@ -98,7 +98,11 @@ class HTTPRelay:
                 return None
             host = label + url.host
             return Route(
-                self._pools.get, host, (lease,), host=(host + url.authority_port).encode("ascii")
+                self._pools.get,
+                host,
+                (lease,),
+                host=(host + url.authority_port).encode("ascii"),
+                is_listed=is_configured,
             )
         authority = f"[{url.host}]" if ":" in url.host else url.host
         if not has_one_reading(lease, in_any_case=is_configured):
@@ -113,6 +117,7 @@ class HTTPRelay:
             hides_names=is_lease_id(lease),
             host=(authority + url.authority_port).encode("ascii"),
             base=base.encode("ascii"),
+            is_listed=is_configured,
         )
 
     def is_used(self, lease: str, *, is_configured: bool = False) -> bool:

@@ -16,8 +16,9 @@ class Route(NamedTuple):
     first, its id last if that is known. ``hides_names`` says that it was asked for by its id where
     only the relay knows which names it has. ``host`` is the ``Host`` to send, ``None`` for the
     client's own. ``base`` goes before the path of each request; it has no slash at its end.
-    ``rewrite`` says whether fields of the answers that name places below the lease are to be made
-    to point there as the client sees it.
+    ``is_listed`` says that the configuration or a relay's list has the lease; otherwise it is there
+    once it answers. ``rewrite`` says whether fields of the answers that name places below the lease
+    are to be made to point there as the client sees it.
     """
 
     pools: Callable[[str], Pool]
@@ -27,6 +28,7 @@ class Route(NamedTuple):
     host: bytes | None = None
     base: bytes = b""
     rewrite: bool = True
+    is_listed: bool = True
 
     @property
     def pool(self) -> Pool:

@@ -218,7 +218,8 @@ class Router:
     def _ask(self, lease: str, relays: Sequence[Relay]) -> Deferred[Route]:
         if not relays:
             detail = (
-                "no relay can be asked for the lease by its name"
+                "no relay can be asked for the lease by its name: in a URL a name has no capital"
+                " letters, unless leases lists it, and no character with a meaning of its own"
                 if self._http_relays
                 else "no lease of that name is configured"
             )
