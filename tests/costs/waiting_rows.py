@@ -219,6 +219,13 @@ NETWORKS = {
     "of as many networks": lambda count: count,
 }
 
+SITES = {
+    "of one network": lambda _count: 1,
+    # Each has more, also of a quarter, than are looked at for one to give up.
+    "of two networks": lambda _count: 2,
+    "of as many networks": lambda count: count,
+}
+
 CLIENTS = [
     Row("policy.client_counts", "one that has ever more", number, count_one_up, COUNTS),
     Row("policy.client_counts", "from who has most", number, take_from_the_heaviest, COUNTS),
@@ -249,10 +256,9 @@ CLIENTS = [
             f"{'busy' if busy else 'idle'} ones {shape}",
             number,
             open_connections(networks, busy=busy),
-            # Of ten networks each has as many then as are looked at for one to give up.
-            (1_000, 10_000) if "of ten" in shape else FEW if "as many" in shape else COUNTS,
+            (1_000, 10_000) if "of two" in shape else FEW if "as many" in shape else COUNTS,
         )
-        for shape, networks in NETWORKS.items()
+        for shape, networks in SITES.items()
         for busy in (False, True)
     ),
 ]
