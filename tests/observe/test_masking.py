@@ -203,9 +203,9 @@ UNITS = ["%", "%25", "%2525", "%73", "a", "0", "k_", "eyJ", "sk_live_", "sk-", "
 def test_the_time_is_linear(mask, unit):
     """A text of 100 KB takes no longer than a hundred of 1 KB may."""
     text = (unit * 100_000)[:100_000]
-    began = time.perf_counter()
+    began = time.thread_time()
     mask(text)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @given(st.text(max_size=80))

@@ -99,10 +99,10 @@ def test_ten_thousand_networks_cost_a_search_and_not_a_pass():
         assert (address in many) == (int(ip_address(address)) // 256 % 2 == 0)
     took = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.thread_time()
         for address in addresses:
             address in many  # noqa: B015 - it is the time that is looked at
-        took.append(time.perf_counter() - began)
+        took.append(time.thread_time() - began)
     # Some 0.3 µs each; a pass over the networks would take a thousand times as long.
     assert min(took) / 1000 < 20e-6
 

@@ -180,9 +180,9 @@ def test_a_match_takes_no_longer_than_its_name(pattern):
         made = index(pattern)
         took = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.thread_time()
             assert made.most_specific(names) == []
-            took.append(time.perf_counter() - began)
+            took.append(time.thread_time() - began)
         return min(took)
 
     # 8 KiB is eight times what a path can name.
@@ -202,9 +202,9 @@ def test_few_of_many_patterns_are_tried(count):
     ):
         took = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.thread_time()
             assert made.most_specific(names) == found
-            took.append(time.perf_counter() - began)
+            took.append(time.thread_time() - began)
         assert min(took) < 0.001
 
 

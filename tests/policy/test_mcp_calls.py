@@ -298,9 +298,9 @@ def test_no_body_takes_long():
     wide = b'{"jsonrpc":"2.0","method":"tools/list"' + b',"a":1' * 10_000 + b"}"
     numbers = b'{"jsonrpc":"2.0","method":"tools/list","x":[' + b"1" * 4000 + b",1" * 100 + b"]}"
     for body in (deep, wide, numbers, b"[" * 65_536, b'"' + b"\\u0041" * 10_000 + b'"'):
-        began = time.perf_counter()
+        began = time.thread_time()
         reads(body)
-        assert time.perf_counter() - began < 0.25
+        assert time.thread_time() - began < 0.25
 
 
 @given(st.binary(max_size=200), st.binary(max_size=20), st.binary(max_size=20))

@@ -427,9 +427,9 @@ def test_the_time_is_linear(name, unit):
         b'</x>; a="',
     ):
         value = (start + unit * MAX_VALUE)[:MAX_VALUE]
-        began = time.perf_counter()
+        began = time.thread_time()
         rewrite(VIEW, value)
-        assert time.perf_counter() - began < 0.25
+        assert time.thread_time() - began < 0.25
 
 
 ALPHABET = st.sampled_from([*"/.?#:;=@%2eE \\ahtp[]8", "gw.example:8080", "http://", "//"])
