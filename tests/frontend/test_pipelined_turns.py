@@ -74,3 +74,16 @@ def test_a_connection_that_is_to_end_ends_with_its_next_answer(served, noting):
     served.settle()
     assert len(noting.requests) == PIPELINED + 1
     assert served.closed
+
+
+def test_of_many_connections_one_has_a_turn(served, noting):
+    first = served.channel
+    served.connect()
+    for channel in (first, served.channel):
+        channel.dataReceived(GET * MANY)
+    before = len(noting.requests)
+    for _ in range(6):
+        next_turn(served.clock)
+        answered = len(noting.requests)
+        assert answered - before <= PIPELINED
+        before = answered

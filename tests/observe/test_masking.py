@@ -3,6 +3,7 @@
 import base64
 import re
 import time
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -224,3 +225,11 @@ def test_of_more_credentials_than_are_searched_for_the_whole_text_is_masked():
     ):
         secrets = sent_secrets({b"sec-websocket-protocol": ", ".join(offered).encode()})
         assert without_secrets("/a/credential-3/b", secrets) == expected
+
+
+def test_an_encoded_secret_is_found_where_the_text_was_harmless_before():
+    """Any character of a credential without a look may be encoded."""
+    secret = "+/!zZ9=@="
+    path = "/x/%2B%2F%21zZ9%3D%40%3D"
+    assert without_secrets(path, ["another one"]) == path
+    assert secret not in unquote(without_secrets(path, [secret]))

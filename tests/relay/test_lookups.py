@@ -15,6 +15,7 @@ from portal_gateway.policy.fair_line import FairLine
 from portal_gateway.relay.http_client import BodyFraming
 from portal_gateway.relay.lookups import (
     MAX_FOUND,
+    MAX_KNOWN_NAMES,
     MAX_LOOKUPS,
     MAX_NEW_NAMES,
     MAX_OF_ONE,
@@ -126,12 +127,29 @@ def test_a_name_that_was_found_waits_for_no_new_one(world):
     assert world.resolver.asked[-1] == "good.example"
 
 
-def test_names_that_are_known_have_all_places(world):
-    names = made_up(MAX_LOOKUPS + 2)
-    world.know(*names)
-    for name in names:
-        world.ask(name, "boss")
-    assert world.resolver.asked == names[:MAX_LOOKUPS]
+def test_names_that_are_known_leave_a_place_to_new_ones(world):
+    """Where every name resolves, anybody can have many known ones asked for all the time."""
+    world.know(*made_up(20))
+    for name in made_up(20):
+        world.ask(name, "low")
+    assert world.resolver.asked == made_up(MAX_KNOWN_NAMES)
+    world.ask("good.example", "boss")
+    assert world.resolver.asked == [*made_up(MAX_KNOWN_NAMES), "good.example"]
+
+
+def test_what_nobody_wants_any_more_is_not_looked_up(world):
+    wanted = set(made_up(20)[::5])
+    for name in made_up(20):
+        waiter = world.lookups.look_up(name, 80, "low", lambda name=name: name in wanted)
+        waiter.addBoth(lambda result, name=name: world.results.setdefault(name, []).append(result))
+    looked_up = []
+    while world.resolver.asked:
+        looked_up.append(world.resolver.asked[0])
+        world.resolver.answer(looked_up[-1])
+    assert looked_up == [name for name in made_up(20) if name in wanted]
+    assert world.results["n1.example"] == [()]
+    assert len(world.results) == 20
+    assert (world.lookups.running, len(world.lookups)) == (0, 0)
 
 
 def test_of_the_names_that_were_found_some_are_kept(world):

@@ -39,8 +39,9 @@ PIPELINED: Final = 8
 """Requests of one connection that are answered in one turn of the reactor: a read has room for two
 thousand, and the other clients are served between two turns."""
 
-_BODY, _PIPELINE = 1, 2
-"""Why the transport is paused: nobody takes the body; the next request has to wait."""
+_BODY, _PIPELINE, _TURN = 1, 2, 4
+"""Why the transport is paused: nobody takes the body; the next request has to wait, for the answer
+before it or for a turn."""
 
 
 class HTTPChannel(StreamProtocol[Transport]):
@@ -231,7 +232,8 @@ class HTTPChannel(StreamProtocol[Transport]):
         self._answered += 1
         if self._answered >= PIPELINED:
             self.site.limit_hits["http1_turn"] += 1
-            self.site.call_soon(self._have_turn)
+            self._pause(_TURN)
+            self.site.turns.add(self)
             return
         self._next_due = False
         try:
@@ -241,9 +243,18 @@ class HTTPChannel(StreamProtocol[Transport]):
         if not self.in_read:
             self._settle()
 
-    def _have_turn(self) -> None:
+    def turn_came(self) -> None:
+        """Answer what comes next, as much as one turn may."""
         self._answered = 0
         self._go_on()
+        if self._answered < PIPELINED:
+            # Answers are written at the end of this turn. The end of what the client sends, if it
+            # were read before that, would have them thrown away.
+            self.site.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._answered < PIPELINED:
+            self._resume(_TURN)
 
     def _refuse(self, bad: BadRequest) -> None:
         """The client broke the protocol or a limit; there is no reading on."""
@@ -416,7 +427,7 @@ class HTTPChannel(StreamProtocol[Transport]):
             self._close_transport()
 
     def _close_transport(self) -> None:
-        self._resume(_BODY | _PIPELINE)
+        self._resume(_BODY | _PIPELINE | _TURN)
         self._closing = Closing(
             self.transport,
             self._deadlines,

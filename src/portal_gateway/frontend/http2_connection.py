@@ -176,14 +176,20 @@ class HTTP2Connection(Protocol):
             self._waits_for_turn = True
             self.site.limit_hits["http2_turn"] += 1
             self.transport.pauseProducing()
-            self.site.call_soon(self._have_turn)
+            self.site.turns.add(self)
 
-    def _have_turn(self) -> None:
+    def turn_came(self) -> None:
+        """Handle what comes next, as much as one turn may."""
         self._waits_for_turn = False
         if self._lost:
             return
         self._receive_frames()
         if not self._waits_for_turn:
+            # Behind the writes of this turn: the end of what the client sends comes after them.
+            self.site.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._lost and not self._waits_for_turn:
             self.transport.resumeProducing()
 
     def _count_broken(self, error: H2Error) -> None:

@@ -32,6 +32,7 @@ from portal_gateway.frontend.outlet import Transport
 from portal_gateway.frontend.peer_host import client_host
 from portal_gateway.frontend.request import Request
 from portal_gateway.frontend.response_stream import StreamRules, StreamWatch
+from portal_gateway.frontend.websocket_turns import Turns
 from portal_gateway.policy.client_address import TrustedProxies
 from portal_gateway.policy.request_fields import are_harmless, without_underscores
 from portal_gateway.policy.security_headers import SecurityHeaders
@@ -131,6 +132,7 @@ class Site:
         self._on_exchange_end = on_exchange_end
         self._wall_clock = wall_clock
         self._channels = OpenConnections()
+        self.turns = Turns(clock)
         self._soon: list[Callable[[], object]] = []
         self._soon_call: IDelayedCall | None = None
         self._date_second = -1

@@ -143,7 +143,13 @@ def without_secrets(text: str, secrets: list[str]) -> str:
             text = text.replace(secret, MASK)
         return text
     found = _without_secrets(text, secrets)
-    if found == text and len(text) <= _LONGEST_PLAIN and not _may_be_encoded(text):
+    if (
+        found == text
+        and len(text) <= _LONGEST_PLAIN
+        and "%" not in text
+        and not _may_be_encoded(text)
+    ):
+        # A credential without a look may have any character, so any that is encoded counts.
         _remember(_bare, text)
     return found
 

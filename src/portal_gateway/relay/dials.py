@@ -51,9 +51,16 @@ class _Dial:
 class _ConnectionFactory(ClientFactory):
     noisy = False
 
-    def __init__(self, make_connection: Callable[[], UpstreamConnection], asker: str) -> None:
+    def __init__(
+        self, make_connection: Callable[[], UpstreamConnection], asker: str, dial: _Dial
+    ) -> None:
         self._make_connection = make_connection
+        self._dial = dial
         self.asker = asker
+
+    def wanted(self) -> bool:
+        """Whether a request still waits for this dial."""
+        return self._dial.exchange is not None
 
     def buildProtocol(self, addr: object) -> Any:  # noqa: ARG002 - Twisted's signature
         return self._make_connection()
@@ -62,7 +69,8 @@ class _ConnectionFactory(ClientFactory):
 class Dialler:
     """Dials one endpoint; ``total`` counts how often. Its length is the number of dials under way.
 
-    The factory that the endpoint gets says in ``asker`` who the connection is made for.
+    The factory that the endpoint gets says in ``asker`` who the connection is made for, and by
+    ``wanted`` whether they still wait for it.
     Each dial may take ``limit`` seconds: the owner calls `expire`, no later than at `deadline`.
     """
 
@@ -98,7 +106,7 @@ class Dialler:
         self._dials[dial] = now + self._limit
         (self._waiting_fresh if exchange.fresh_only else self._waiting)[exchange] = dial
         self.total += 1
-        factory = _ConnectionFactory(self._make_connection, exchange.asker)
+        factory = _ConnectionFactory(self._make_connection, exchange.asker, dial)
         connecting = dial.connecting = maybeDeferred(lambda: self._endpoint.connect(factory))
         connecting.addCallbacks(
             self._dialled, self._failed, callbackArgs=(dial,), errbackArgs=(dial,)

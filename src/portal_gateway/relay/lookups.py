@@ -9,8 +9,8 @@ tokens. So, of all relays by host together,
 * at most `MAX_LOOKUPS` names are looked up at a time, and a place is free again only when the
   resolver is done;
 * names that were never found have `MAX_NEW_NAMES` of these places, and `MAX_OF_ONE` for one asker,
-  which is the id of a key. So a name that was found before, and another's new name, do not wait
-  behind made-up ones;
+  which is the id of a key; those that were found before have `MAX_KNOWN_NAMES`. So neither kind
+  waits for the other, nor another's new name for somebody's made-up ones;
 * askers take turns in the two lines, which have `PLACES` each (``policy/fair_line.py``);
 * one look-up serves all who ask for a name.
 
@@ -41,6 +41,7 @@ from portal_gateway.relay.tcp import resolved_name
 
 __all__ = [
     "MAX_FOUND",
+    "MAX_KNOWN_NAMES",
     "MAX_LOOKUPS",
     "MAX_NEW_NAMES",
     "MAX_OF_ONE",
@@ -60,8 +61,11 @@ MAX_LOOKUPS: Final = 4
 MAX_NEW_NAMES: Final = 3
 """Those of them that were not found before: the last place is for names that are known to exist."""
 
+MAX_KNOWN_NAMES: Final = 3
+"""Those of them that were found before: who has many of them asked for keeps no new one waiting."""
+
 MAX_OF_ONE: Final = 2
-"""Those of them that one asker has: there is a place for another's."""
+"""Those of the new names that one asker has: there is a place for another's."""
 
 PLACES: Final = 256
 """Look-ups in each of the two lines, the one of names that were found before and that of new ones.
@@ -88,7 +92,12 @@ class _Lookup:
         self.host = host
         self.asker = asker
         self.is_new = is_new
-        self.waiters: dict[Deferred[_Addresses], None] = {}
+        self.waiters: dict[Deferred[_Addresses], Callable[[], bool]] = {}
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody who waits still has a use for the answer."""
+        return any(wanted() for wanted in self.waiters.values())
 
 
 class Line(Protocol):
@@ -135,6 +144,10 @@ class _Answer:
         self._done(tuple(self._addresses))
 
 
+def _always() -> bool:
+    return True
+
+
 class Lookups:
     """Looks names up by the reactor's resolver, a few at a time; who waits is in lines.
 
@@ -163,8 +176,12 @@ class Lookups:
         """Look-ups that wait in line."""
         return len(self._waiting)
 
-    def look_up(self, name: str, port: int, asker: str) -> Deferred[_Addresses]:
+    def look_up(
+        self, name: str, port: int, asker: str, wanted: Callable[[], bool] = _always
+    ) -> Deferred[_Addresses]:
         """The addresses of ``name``, none where it does not exist.
+
+        A look-up whose turn comes when ``wanted`` says no is not begun, and has no addresses.
 
         The Deferred may be cancelled; a look-up that nobody waits for any more leaves the line, but
         keeps its place until the resolver is done. It fails with the `GatewayError`
@@ -189,7 +206,7 @@ class Lookups:
             out = None
         joined = lookup
         waiter: Deferred[_Addresses] = Deferred(lambda waiter: self._leave(joined, waiter))
-        lookup.waiters[waiter] = None
+        lookup.waiters[waiter] = wanted
         if out is not None:
             self._refuse(out)
         self._go_on()
@@ -218,15 +235,20 @@ class Lookups:
         self._going_on = True
         try:
             while (lookup := self._next()) is not None:
-                self._begin(lookup)
+                if lookup.is_wanted:
+                    self._begin(lookup)
+                else:
+                    del self._waiting[lookup.asker, lookup.host]
+                    _answer_all(lookup, ())
         finally:
             self._going_on = False
 
     def _next(self) -> _Lookup | None:
-        if len(self._running) >= MAX_LOOKUPS:
+        running, new = len(self._running), self._new_of.total()
+        if running >= MAX_LOOKUPS:
             return None
-        lookup = self._known.take()
-        if lookup is None and self._new_of.total() < MAX_NEW_NAMES:
+        lookup = self._known.take() if running - new < MAX_KNOWN_NAMES else None
+        if lookup is None and new < MAX_NEW_NAMES:
             lookup = self._new.take()
         return lookup
 
@@ -260,10 +282,7 @@ class Lookups:
             self._new.release(asker)
         if addresses:
             self._remember(host)
-        for waiter in _take_all(lookup):
-            # The answer to another may have cancelled it.
-            if not waiter.called:
-                waiter.callback(addresses)
+        _answer_all(lookup, addresses)
         self._go_on()
 
     def _remember(self, host: _Host) -> None:
@@ -278,7 +297,7 @@ class LookedUpEndpoint:
     """Looks ``host`` up among others, then connects by the endpoint that ``make`` makes.
 
     ``make`` is called with a reactor that knows the answer. The factory may say in ``asker`` who
-    the connection is made for.
+    the connection is made for, and by ``wanted`` whether they still wait for it.
     """
 
     def __init__(
@@ -304,7 +323,9 @@ class LookedUpEndpoint:
             return connecting
 
         asker: str = getattr(protocolFactory, "asker", "")
-        return self._lookups.look_up(self._name, self._port, asker).addCallback(connect)
+        wanted: Callable[[], bool] = getattr(protocolFactory, "wanted", _always)
+        looked_up = self._lookups.look_up(self._name, self._port, asker, wanted)
+        return looked_up.addCallback(connect)
 
 
 @implementer(IReactorPluggableNameResolver, IHostnameResolver)
@@ -336,6 +357,13 @@ class _Answered:
             resolutionReceiver.addressResolved(address)
         resolutionReceiver.resolutionComplete()
         return None
+
+
+def _answer_all(lookup: _Lookup, addresses: _Addresses) -> None:
+    for waiter in _take_all(lookup):
+        # The answer to another may have cancelled it.
+        if not waiter.called:
+            waiter.callback(addresses)
 
 
 def _take_all(lookup: _Lookup) -> list[Deferred[_Addresses]]:
