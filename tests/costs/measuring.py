@@ -28,7 +28,7 @@ _CACHES = 32.0
 work on many small objects comes to 14."""
 
 _PARTS = (1, 4, 16)
-"""What the input is divided by, as long as the growth may be that of the caches."""
+"""Divisors of the input, tried as long as the growth may be that of the caches."""
 
 _ARENAS = [b"%040d" % number for number in range(800_000)][::10_000]
 """Small objects, some in each of 64 arenas of Python's allocator, which stay mapped for that. The

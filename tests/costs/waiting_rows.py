@@ -34,7 +34,7 @@ COUNTS = (300, 3_000)
 are measured: linear work on a hundred thousand objects comes to 18."""
 
 FEW = (100, 1_000)
-"""Where each of them has a table of its own, so that less of them fits into the caches."""
+"""Counts for rows where each has a table of its own, so that less of them fits into the caches."""
 
 MANY = (1_000, 10_000, 100_000)
 

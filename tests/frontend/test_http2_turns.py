@@ -1,4 +1,4 @@
-"""What one connection of HTTP/2 may have done in one turn of the reactor."""
+"""The work that one connection of HTTP/2 may have done in one turn of the reactor."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def world(noting):
 
 
 def begin(world, count):
-    """What a client writes for so many requests."""
+    """The bytes that a client writes for so many requests."""
     for _ in range(count):
         stream = world.h2.get_next_available_stream_id()
         world.h2.send_headers(stream, GET, end_stream=True)

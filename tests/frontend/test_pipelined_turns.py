@@ -1,4 +1,4 @@
-"""What one connection of HTTP/1.1 may have done in one turn of the reactor."""
+"""The requests that one connection of HTTP/1.1 may have answered in one turn of the reactor."""
 
 import pytest
 

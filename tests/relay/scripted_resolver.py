@@ -19,7 +19,7 @@ class ScriptedResolver:
         self.at_once = set()
         """Names that are answered before `resolveHostName` returns."""
         self.failure = None
-        """What it raises instead of beginning."""
+        """The error that it raises instead of beginning."""
 
     @property
     def asked(self):

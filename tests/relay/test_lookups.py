@@ -128,7 +128,7 @@ def test_a_name_that_was_found_waits_for_no_new_one(world):
 
 
 def test_names_that_are_known_leave_a_place_to_new_ones(world):
-    """Where every name resolves, anybody can have many known ones asked for all the time."""
+    """Anybody can have many known names asked for all the time, where every name resolves."""
     world.know(*made_up(20))
     for name in made_up(20):
         world.ask(name, "low")

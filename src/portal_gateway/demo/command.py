@@ -196,7 +196,7 @@ def sentences(url: str, key: str, relay_url: str) -> list[str]:
         ),
         ("A lease that nobody has published:", f"curl -i {header} {url}peer/nobody/"),
     ]
-    program = shutil.which("portal-gateway") or sys.argv[0]
+    program = "portal-gateway" if shutil.which("portal-gateway") else sys.argv[0]
     lines = [
         f"Portal Gateway listens on {url}",
         f"API key: {key}",

@@ -40,8 +40,8 @@ PIPELINED: Final = 8
 thousand, and the other clients are served between two turns."""
 
 _BODY, _PIPELINE, _TURN = 1, 2, 4
-"""Why the transport is paused: nobody takes the body; the next request has to wait, for the answer
-before it or for a turn."""
+"""Reasons to pause the transport: nobody takes the body; the next request has to wait, for the
+answer before it or for a turn."""
 
 
 class HTTPChannel(StreamProtocol[Transport]):
@@ -229,13 +229,13 @@ class HTTPChannel(StreamProtocol[Transport]):
             # A client that does not take its responses cannot make more of them.
             self._next_due = True
             return
+        self._next_due = False
         self._answered += 1
         if self._answered >= PIPELINED:
             self.site.limit_hits["http1_turn"] += 1
             self._pause(_TURN)
             self.site.turns.add(self)
             return
-        self._next_due = False
         try:
             self._reader.next_request()
         except BadRequest as error:

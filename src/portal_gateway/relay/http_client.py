@@ -166,7 +166,7 @@ class UpstreamExchange:
     )
 
     asker: str
-    """Who asks, such as the id of a key; empty for nobody in particular."""
+    """The id of the key that asks, or the like; empty for nobody in particular."""
 
     attempts: int
     """Connections on which the request was sent: 0 while it waits, 2 after it was repeated."""

@@ -122,7 +122,7 @@ class IdleConnections:
 
     @property
     def first_due(self) -> float:
-        """When the first of them has been idle for too long; infinity without one."""
+        """The time at which the first of them has been idle for too long; infinity without one."""
         return next(iter(self._due.values()), inf)
 
     def share(self, shared: SharedIdle) -> None:
