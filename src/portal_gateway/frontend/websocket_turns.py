@@ -1,8 +1,8 @@
 """The turns of the reactor, shared among connections that have more to do than one turn allows.
 
 An end of a WebSocket parses what came up to `WORK`, then waits in one queue with all others that
-were not done; connections of HTTP have a queue as well. Each turn of the reactor one of them continues,
-so the others of the gateway wait for one such piece of work at most, however many are flooded.
+were not done; connections of HTTP have a queue as well. Each turn of the reactor one of them
+continues, so the others of the gateway wait for one such piece of work at most.
 """
 
 from collections import deque
